@@ -1,0 +1,94 @@
+"""What the storage agent may do: stores and schedules; never a cell's value."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator
+
+from agentlab.actions.base import Action, Column, Kind, NewStore, Role, Store, Table, Text
+
+_DAYS = ("sundays", "mondays", "tuesdays", "wednesdays", "thursdays", "fridays", "saturdays")
+_PERIODS = {"hourly", "nightly", "daily", "weekdays", "weekends", "weekly", "monthly", *_DAYS}
+_WHEN = re.compile(r"(?P<period>[a-z]+)(?: at (?P<hour>\d\d?):(?P<minute>\d\d))?")
+_EVERY = re.compile(r"every (?P<n>\d+) (?P<unit>minutes|hours)")
+
+
+def cron_of(when: str) -> str:
+    """The five cron fields of a moment in plain words. Nightly is 02:00, other days' default is midnight.
+
+    Forms: `hourly`, `nightly`, `daily`, `weekdays`, `weekends`, `weekly` (Mondays), `monthly` (the first), `mondays` ...
+    `sundays`, each with an optional ` at HH:MM`; `every N minutes`, `every N hours`; or five cron fields as they are.
+
+    >>> cron_of("nightly"), cron_of("mondays at 6:30"), cron_of("every 15 minutes")
+    ('0 2 * * *', '30 6 * * 1', '*/15 * * * *')
+    """
+    fields = when.split()
+    if len(fields) == 5 and all(re.fullmatch(r"[\d*,/\-A-Za-z]+", f) for f in fields):
+        return " ".join(fields)
+    if every := _EVERY.fullmatch(when):
+        return _every(int(every["n"]), every["unit"])
+    found = _WHEN.fullmatch(when)
+    if not found or found["period"] not in _PERIODS:
+        raise ValueError(f"can't read {when!r} as a time; write e.g. 'nightly', 'daily at 06:00', 'mondays at 7:30'")
+    return _at(found["period"], found["hour"], found["minute"])
+
+
+def _every(n: int, unit: str) -> str:
+    most = {"minutes": 59, "hours": 23}[unit]
+    if not 1 <= n <= most:
+        raise ValueError(f"every {n} {unit}: the number must be between 1 and {most}")
+    return f"*/{n} * * * *" if unit == "minutes" else f"0 */{n} * * *"
+
+
+def _at(period: str, hour: str | None, minute: str | None) -> str:
+    h = int(hour) if hour else (2 if period == "nightly" else 0)
+    m = int(minute) if minute else 0
+    if h > 23 or m > 59:
+        raise ValueError(f"{h}:{m:02d} is no time of day; hours go to 23, minutes to 59")
+    if period == "hourly":
+        return f"{m} * * * *"
+    day = {"weekdays": "* * 1-5", "weekends": "* * 0,6", "weekly": "* * 1", "monthly": "1 * *"}.get(period, "* * *")
+    if period in _DAYS:
+        day = f"* * {_DAYS.index(period)}"
+    return f"{m} {h} {day}"
+
+
+def _readable(when: str) -> str:
+    cron_of(when)
+    return when
+
+
+When = Annotated[str, Kind("when"), AfterValidator(_readable)]
+
+
+class Provision(Action):
+    """Create a store: a place where finished tables live, in one format."""
+
+    agent: ClassVar[Role | None] = "storage"
+    store: NewStore
+    kind: Literal["columnar"] = "columnar"
+    format: Literal["parquet", "duckdb"] = "parquet"
+    partition_by: tuple[Column, ...] = ()
+
+
+class Publish(Action):
+    """Write a table into a store, all of it or none of it."""
+
+    agent: ClassVar[Role | None] = "storage"
+    table: Table
+    store: Store
+    mode: Literal["replace", "append"] = "replace"
+
+
+class Schedule(Action):
+    """Do a task again and again: refresh a store, a table, or run a saved pipeline."""
+
+    agent: ClassVar[Role | None] = "storage"
+    task: Text
+    when: When
+
+    @property
+    def cron(self) -> str:
+        return cron_of(self.when)
