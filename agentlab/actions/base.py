@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from types import NoneType, UnionType
-from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
 Role = Literal["ingestion", "quality", "transformation", "storage", "optimization"]
@@ -60,6 +60,15 @@ class Action(BaseModel):
     agent: ClassVar[Role | None] = None
     #: Always waits for a person's approval. (Rules add approvals that depend on the data.)
     destructive: ClassVar[bool] = False
+    #: Of these arguments exactly one must be given.
+    exactly_one: ClassVar[tuple[str, ...]] = ()
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        given = [name for name in self.exactly_one if getattr(self, name) is not None]
+        if self.exactly_one and len(given) != 1:
+            raise ValueError(f"{self.tool()} needs exactly one of {', '.join(self.exactly_one)}; it has {given or 'none'}")
+        return self
 
     @classmethod
     def tool(cls) -> str:

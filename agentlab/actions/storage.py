@@ -10,7 +10,7 @@ from pydantic import AfterValidator
 from agentlab.actions.base import Action, Column, Kind, NewStore, Role, Store, Table, Text
 
 _DAYS = ("sundays", "mondays", "tuesdays", "wednesdays", "thursdays", "fridays", "saturdays")
-_PERIODS = {"hourly", "nightly", "daily", "weekdays", "weekends", "weekly", "monthly", *_DAYS}
+PERIODS = ("hourly", "nightly", "daily", "weekdays", "weekends", "weekly", "monthly", *_DAYS)
 _WHEN = re.compile(r"(?P<period>[a-z]+)(?: at (?P<hour>\d\d?):(?P<minute>\d\d))?")
 _EVERY = re.compile(r"every (?P<n>\d+) (?P<unit>minutes|hours)")
 
@@ -30,7 +30,7 @@ def cron_of(when: str) -> str:
     if every := _EVERY.fullmatch(when):
         return _every(int(every["n"]), every["unit"])
     found = _WHEN.fullmatch(when)
-    if not found or found["period"] not in _PERIODS:
+    if not found or found["period"] not in PERIODS:
         raise ValueError(f"can't read {when!r} as a time; write e.g. 'nightly', 'daily at 06:00', 'mondays at 7:30'")
     return _at(found["period"], found["hour"], found["minute"])
 

@@ -123,29 +123,21 @@ class Limit(Transform):
 class Sample(Transform):
     """Keep a random part of the rows: `n` of them, or a `fraction` between 0 and 1; the same for the same seed."""
 
+    exactly_one: ClassVar[tuple[str, ...]] = ("n", "fraction")
+
     n: Annotated[int, Field(ge=0)] | None = None
     fraction: Annotated[float, Field(gt=0, le=1)] | None = None
     seed: int = 0
-
-    @model_validator(mode="after")
-    def _one_size(self) -> Self:
-        if (self.n is None) == (self.fraction is None):
-            raise ValueError("sample needs either n or fraction, not both and not neither")
-        return self
 
 
 class Fill(Transform):
     """Replace the missing values of a column by a value, or by a method; `previous` and `next` go by row order."""
 
+    exactly_one: ClassVar[tuple[str, ...]] = ("value", "method")
+
     column: Column
     value: Value | None = None
     method: Literal["mean", "median", "mode", "previous", "next"] | None = None
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        if (self.value is None) == (self.method is None):
-            raise ValueError("fill needs either value or method, not both and not neither")
-        return self
 
 
 class Replace(Transform):

@@ -1,0 +1,330 @@
+"""Schema linking: which names, values and literals of a lab may the words of an intent mean?
+
+`link` marks the candidates in the text with typed placeholders, numbered in order of mention: `<c0>` a column, `<t0>` a
+table, `<s0>` a source, `<r0>` a resource, `<o0>` a store, `<q0>` a query, `<k0>` a task; `<v0>` a quoted or identifier-like
+text or a cell's value, `<n0>` a number, `<d0>` a date, `<h0>` a time of day; `<w0>` a plain word, so that a new name can be
+pointed at. It finds candidates and decides nothing: what is asked is the model's to say.
+
+Placeholders instead of names are what lets a model trained from scratch copy at all (see finetune/LOG.md).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from agentlab.lexicon import ABBREVIATIONS, FUNCTION_WORDS, MONTHS, NUMBER_WORDS
+from agentlab.view import View
+
+_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_MONTH = "(?:" + "|".join(sorted(MONTHS, key=len, reverse=True)) + r")\.?"
+_DAY = r"(\d{1,2})(?:st|nd|rd|th)?"
+_NUMBER_WORD = "(?:" + "|".join(sorted(NUMBER_WORDS, key=len, reverse=True)) + ")"
+_TOKEN = re.compile(
+    rf"""
+    (?P<quoted>(?<!\w)'[^']+'(?!\w)|"[^"]+"|`[^`]+`|“[^”]+”|‘[^’]+’)
+  | (?P<date>\b\d{{4}}-\d\d?-\d\d?\b|\b{_MONTH}\s{_DAY},?\s\d{{4}}\b|\b{_DAY}\s{_MONTH},?\s\d{{4}}\b|\b{_MONTH}\s\d{{4}}\b)
+  | (?P<time>\b\d{{1,2}}:\d\d(?:\s?[ap]\.?m\b\.?)?|\b\d{{1,2}}\s?[ap]\.?m\b\.?|\b\d{{1,2}}\so'clock)
+  | (?P<number>(?<![\w.])[-−]?(?:\d{{1,3}}(?:,\d{{3}})+|\d+)(?:\.\d+)?(?:\s?(?:k|m|thousand|million)\b)?(?![\w])
+      |\b{_NUMBER_WORD}(?:[\s-]{_NUMBER_WORD})*\b)
+  | (?P<address>\b[\w.+-]+@[\w-]+\.\w+\b|https?://\S+)
+  | (?P<word>[^\W\d_](?:[\w.’'-]*\w)?|_\w+|\d+\w+)
+  | (?P<mark>[^\w\s])
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_IDENTIFIER = re.compile(r"\w*_\w+|\w+\.\w+(?:\.\w+)*|[a-z]+[A-Z]\w*|[A-Za-z]+\d\w*|(?:[A-Z][a-z]+){2,}\w*|[A-Z]{2,}\w*")
+_KINDS = "trsoqk"
+_MOST_WORDS = 32
+
+
+@dataclass(frozen=True)
+class Token:
+    """A stretch of the intent: `kind` as in `_TOKEN`, `value` what it stands for, `[start, end)` where."""
+
+    kind: str
+    text: str
+    value: str
+    start: int
+    end: int
+
+
+@dataclass
+class Linked:
+    """An intent with its candidates marked. `slots` maps a placeholder to the name, literal or word behind it."""
+
+    intent: str
+    text: str = ""
+    slots: dict[str, str] = field(default_factory=dict)
+    #: Where each word placeholder stands in the intent, so that two of them span a phrase.
+    spans: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def add(self, kind: str, value: str) -> str:
+        """The placeholder of a value, a new one when it has none."""
+        for slot, known in self.slots.items():
+            if slot[1] == kind and known == value:
+                return slot
+        slot = f"<{kind}{sum(s[1] == kind for s in self.slots)}>"
+        self.slots[slot] = value
+        return slot
+
+    def of(self, kind: str) -> list[str]:
+        """The placeholders of one kind, in order of mention."""
+        return [slot for slot in self.slots if slot[1] == kind]
+
+    def phrase(self, first: str, last: str) -> str:
+        """The intent's text from one word placeholder to another."""
+        return self.intent[self.spans[first][0] : self.spans[last][1]]
+
+
+@lru_cache(maxsize=65536)
+def canonical(word: str) -> str:
+    """A word in the form in which it is compared: lower case, singular, abbreviations spelt out.
+
+    >>> [canonical(w) for w in ("Categories", "qty", "IDs", "address")]
+    ['category', 'quantity', 'id', 'address']
+    """
+    word = word.lower().replace("’", "'").removesuffix("'s")
+    if len(word) > 4 and word.endswith("ies"):
+        word = word[:-3] + "y"
+    elif len(word) > 2 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
+        word = word[:-1]
+    return ABBREVIATIONS.get(word, word)
+
+
+@lru_cache(maxsize=65536)
+def parts(name: str) -> tuple[str, ...]:
+    """The canonical words of a name.
+
+    >>> parts("staging.custOrderID"), parts("unit_price")
+    (('staging', 'customer', 'order', 'id'), ('unit', 'price'))
+    """
+    return tuple(canonical(p) for p in _PART.findall(name))
+
+
+def spoken(name: str) -> str:
+    """A name as it is read aloud: `unit_price` is "unit price"."""
+    return " ".join(p.lower() for p in _PART.findall(name)) or name.lower()
+
+
+Hit = tuple[str, str]
+
+
+class Index:
+    """The names of a view, by their words. Built once a view."""
+
+    def __init__(self, view: View) -> None:
+        self.exact: dict[frozenset[str], list[Hit]] = {}
+        self.partial: dict[str, list[Hit]] = {}
+        self.longest = 1
+        for kind, name, alias in _names(view):
+            self._add(kind, name, alias)
+        for schema in view.values.values():
+            for column, values in schema.items():
+                for value in values:
+                    self._add("v", f"{column}\0{value}", value)
+
+    def _add(self, kind: str, name: str, alias: str) -> None:
+        words = [w for w in parts(alias) if w not in FUNCTION_WORDS] or list(parts(alias))
+        if not words:
+            return
+        hits = self.exact.setdefault(frozenset(words), [])
+        if (kind, name) not in hits:
+            hits.append((kind, name))
+        self.longest = max(self.longest, len(words) + 2)
+        if kind != "v":
+            for word in words:
+                partial = self.partial.setdefault(word, [])
+                if len(word) > 2 and (kind, name) not in partial:
+                    partial.append((kind, name))
+
+
+def _names(view: View) -> Iterator[tuple[str, str, str]]:
+    for table, schema in view.tables.items():
+        yield from (("t", table, alias) for alias in _aliases(table))
+        yield from (("c", column, column) for column in schema)
+    for source, resources in view.sources.items():
+        yield ("s", source, source)
+        yield from (("r", f"{source}.{resource}", resource) for resource in resources)
+    for kind, names in (("o", view.stores), ("q", view.queries), ("k", view.tasks)):
+        yield from ((kind, name, name) for name in names)
+    for table, origins in view.origins.items():
+        yield from (("t", table, origin) for origin in origins)
+
+
+def _aliases(table: str) -> Iterable[str]:
+    return {table, table.rsplit(".", 1)[-1], table.split(".", 1)[0]} if "." in table else {table}
+
+
+def tokens(intent: str) -> list[Token]:
+    """The intent cut into words, literals and marks.
+
+    >>> [(t.kind, t.value) for t in tokens("keep 10k rows since May 3, 2024 at 6:30pm")][1::2]
+    [('number', '10000'), ('word', 'since'), ('word', 'at')]
+    """
+    found = []
+    for match in _TOKEN.finditer(intent):
+        kind = str(match.lastgroup)
+        value = _READ.get(kind, lambda text: text)(match[0])
+        if value is None:
+            kind, value = "word", match[0]
+        found.append(Token(kind, match[0], value, match.start(), match.end()))
+    return found
+
+
+def _number(text: str) -> str | None:
+    digits = text.lower().replace(",", "").replace("−", "-").strip()
+    for suffix, zeros in (("thousand", 3), ("million", 6), ("k", 3), ("m", 6)):
+        if digits.endswith(suffix) and digits[0] in "-0123456789":
+            return _plain(float(digits.removesuffix(suffix)) * 10**zeros)
+    if re.fullmatch(r"-?\d+(\.\d+)?", digits):
+        return digits
+    return _spelt(re.split(r"[\s-]+", digits))
+
+
+def _spelt(words: list[str]) -> str:
+    total = current = 0
+    for word in words:
+        value = NUMBER_WORDS[word]
+        if value in (100, 1000, 1_000_000):
+            current = max(current, 1) * value
+            if value > 100:
+                total, current = total + current, 0
+        else:
+            current += value
+    return str(total + current)
+
+
+def _plain(value: float) -> str:
+    return str(int(value)) if value == int(value) else str(value)
+
+
+def _date(text: str) -> str:
+    if re.fullmatch(r"\d{4}-\d\d?-\d\d?", text):
+        year, month, day = (int(n) for n in text.split("-"))
+    else:
+        year = int(re.findall(r"\d{4}", text)[0])
+        month = next(MONTHS[w.lower()] for w in re.findall(r"[A-Za-z]+", text) if w.lower() in MONTHS)
+        days = re.findall(r"\b\d{1,2}(?=\D|$)", text)
+        day = int(days[0]) if days else 1
+    return f"{year:04d}-{month:02d}-{day:02d}"
+
+
+def _time(text: str) -> str | None:
+    digits = re.findall(r"\d+", text)
+    hour, minute = int(digits[0]), int(digits[1]) if len(digits) > 1 else 0
+    if "p" in text.lower() and hour < 12:
+        hour += 12
+    elif re.search(r"a\.?m", text.lower()) and hour == 12:
+        hour = 0
+    return f"{hour:02d}:{minute:02d}" if hour < 24 and minute < 60 else None
+
+
+_READ = {"quoted": lambda text: text[1:-1], "number": _number, "date": _date, "time": _time}
+_LITERAL = {"number": "n", "date": "d", "time": "h", "address": "v"}
+
+
+def link(intent: str, index: Index) -> Linked:
+    """Mark every candidate in the intent.
+
+    >>> view = View(tables={"orders": {"unit_price": "float", "status": "text"}})
+    >>> link("Rename unit price to 'cost'", Index(view)).text
+    'rename<w0><c0> to<v0>'
+    """
+    linked = Linked(intent)
+    cut = tokens(intent)
+    pieces: list[str] = []
+    at = 0
+    while at < len(cut):
+        size, hits = _longest(cut, at, index)
+        if hits:
+            pieces.append(_named(linked, cut[at : at + size], hits))
+            at += size
+        else:
+            pieces.append(_single(linked, cut[at], index))
+            at += 1
+    linked.text = re.sub(r" (?=[<,.;:?!])", "", " ".join(pieces))
+    return linked
+
+
+def _longest(cut: list[Token], at: int, index: Index) -> tuple[int, list[Hit]]:
+    if cut[at].kind not in ("word", "quoted") or _is_function(cut[at]) and len(cut[at].text) > 1:
+        return 0, []
+    words: list[str] = []
+    best: tuple[int, list[Hit]] = (0, [])
+    for size in range(1, min(index.longest, len(cut) - at) + 1):
+        token = cut[at + size - 1]
+        if token.kind == "mark" and token.text in "_-./":
+            continue
+        if token.kind not in ("word", "number") and size > 1 or token.kind == "mark":
+            break
+        if token.kind == "quoted" and size > 1:
+            break
+        if size == 1 or not _is_function(token):
+            words += parts(token.value)
+            if hits := index.exact.get(frozenset(words)):
+                best = (size, hits)
+        if token.kind == "quoted":
+            break
+    return best
+
+
+def _is_function(token: Token) -> bool:
+    return token.text.lower() in FUNCTION_WORDS
+
+
+def _named(linked: Linked, span: list[Token], hits: list[Hit]) -> str:
+    """A stretch that names something: its placeholders, and its words unless a column's name says it all."""
+    marks = []
+    for kind, name in hits[:6]:
+        if kind == "v":
+            column, value = name.split("\0")
+            marks.append(f"{linked.add('v', value)} = {linked.add('c', column)}")
+        else:
+            marks.append(linked.add(kind, name))
+    text = linked.intent[span[0].start : span[-1].end]
+    kinds = {kind for kind, _ in hits}
+    if span[0].kind != "quoted" and _IDENTIFIER.fullmatch(text) and text.lower() not in {n.lower() for _, n in hits}:
+        # `cust_id` beside a column customer_id: perhaps that column, perhaps a new name.
+        return " ".join([linked.add("v", text), "~", *marks])
+    if kinds == {"c"} and (len(span) > 1 or _IDENTIFIER.fullmatch(text) or span[0].kind == "quoted"):
+        return " ".join(marks)
+    if span[0].kind == "quoted":
+        marks.append(linked.add("v", span[0].value))
+        return " ".join(marks)
+    return " ".join([*(_word(linked, token) for token in span), *marks])
+
+
+def _single(linked: Linked, token: Token, index: Index) -> str:
+    if token.kind == "mark":
+        return token.text
+    if token.kind in _LITERAL:
+        return linked.add(_LITERAL[token.kind], token.value)
+    if token.kind == "quoted":
+        return linked.add("v", token.value)
+    if _is_function(token):
+        return token.text.lower()
+    if _IDENTIFIER.fullmatch(token.text):
+        return f"{linked.add('v', token.text)}{_likely(linked, token, index)}"
+    return _word(linked, token) + _likely(linked, token, index)
+
+
+def _word(linked: Linked, token: Token) -> str:
+    text = token.text.lower()
+    if _is_function(token) or len(linked.spans) >= _MOST_WORDS:
+        return text
+    slot = f"<w{len(linked.spans)}>"
+    linked.slots[slot] = token.text
+    linked.spans[slot] = (token.start, token.end)
+    return f"{text} {slot}"
+
+
+def _likely(linked: Linked, token: Token, index: Index) -> str:
+    """Names that share this word, when they are few: `price` may mean `unit_price`."""
+    words = parts(token.value)
+    hits = index.partial.get(words[0], []) if len(words) == 1 else []
+    if not 0 < len(hits) <= 4:
+        return ""
+    return " ~ " + " ".join(linked.add(kind, name) for kind, name in hits)

@@ -1,0 +1,182 @@
+"""The grammar of answers with placeholders, made from the action classes and the placeholders of one prompt.
+
+Only what the prompt shows can be named: every table, column, source, store and query in an answer exists.
+"""
+
+from __future__ import annotations
+
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from agentlab.actions import Action, Role, kind_of, of
+from agentlab.actions.storage import PERIODS
+from agentlab.linking import Linked
+
+SEPARATORS = {
+    "comma": ",", "space": " ", "dash": "-", "slash": "/", "semicolon": ";", "colon": ":", "pipe": "|",
+    "underscore": "_", "dot": ".", "at": "@", "tab": "\t",
+}  # fmt: skip
+
+#: Arguments that an answer may leave out, because `completion` finds the only one that fits.
+INFERRED = {"table", "source", "resource", "store", "task"}
+_INFERRED_FOR = {"pull": {"into"}, "derive": {"column"}, "clarify": {"question"}, "refuse": {"reason"}}
+_NEVER = {"question", "reason", "kind", "seed", "name"}
+
+_SQL = r"""
+sql: conj (" OR" conj)*
+conj: pred (" AND" pred)*
+pred: add ((">"|"<"|">="|"<="|"="|"!=") add | " IS NULL" | " IS NOT NULL" | " NOT"? " IN(" lit ("," lit)* ")" | " BETWEEN" lit " AND" lit)?
+    | "contains(" col "," lit ")" | "starts_with(" col "," lit ")" | "ends_with(" col "," lit ")" | "NOT(" sql ")"
+add: mul (("+"|"-"|"||' '||"|"||") mul)*
+mul: atom (("*"|"/") atom)*
+atom: col | lit | "1" | "100" | "100.0" | "(" sql ")" | "current_date-INTERVAL" num " DAY" | "current_date" | call
+call: ("year"|"month"|"dayname"|"length"|"upper"|"lower"|"abs") "(" col ")" | "round(" add "," (num|/[0-9]/) ")"
+    | "date_diff('day'," col "," (col|"current_date") ")" | "rank() OVER(" part? order " DESC)"
+    | "sum(" col ") OVER(" (part | order | part order)? ")" | "avg(" col ") OVER(" part? ")" | ("lag"|"lead") "(" col ") OVER(" part? order ")"
+    | "coalesce(" col "," (col|lit) ")"
+part: "PARTITION BY" col " "?
+order: "ORDER BY" col
+"""
+
+
+def grammar(linked: Linked, role: Role | None) -> str:
+    """A lark grammar for llguidance; a role's own actions only."""
+    rules = _terminals(linked)
+    lines, alone = [], []
+    for name, cls in of(role).items():
+        rule = _action(name, cls, rules)
+        if rule is not None:
+            (alone if cls.agent is None else lines).append(f"a_{name}")
+            rules[f"a_{name}"] = rule
+    acting = f' | line ("\\n" line)*\nline: {" | ".join(lines)}' if lines else ""
+    start = f"start: {' | '.join(alone)}{acting}\n"
+    sql = _SQL if "col" in rules else ""
+    return start + "\n".join(f"{name}: {rule}" for name, rule in rules.items()) + sql
+
+
+def _terminals(linked: Linked) -> dict[str, str]:
+    """Rules for what the prompt marks; a kind without marks has none."""
+    rules = {}
+    marks = {kind: " | ".join(linked.of(kind)) for kind in "ctsroqkvndhw"}
+    name = " | ".join(m for m in (marks["v"], f"({marks['w']}) ({marks['w']})?" if marks["w"] else "") if m)
+    if name:
+        rules["name"] = name
+    if marks["n"]:
+        rules["num"] = marks["n"]
+    else:
+        rules["num"] = "/[0-9]/"
+    rules["date"] = marks["d"]
+    rules["time"] = marks["h"]
+    for rule, kind in (("table", "t"), ("source", "s"), ("resource", "r"), ("query", "q")):
+        rules[rule] = marks[kind]
+    new = ["name"] if name else []
+    rules["store"] = " | ".join([*linked.of("o"), *new])
+    rules["task"] = " | ".join([*linked.of("k"), *linked.of("o"), *new])
+    rules["col"] = " | ".join([*linked.of("c"), *(['"@" name'] if name and marks["c"] else [])])
+    rules["new_table"] = " | ".join([*new, *linked.of("t")])
+    rules["column"] = " | ".join([*linked.of("c"), *(new if marks["c"] else [])])
+    rules["new"] = " | ".join([*new, *linked.of("c")])
+    rules["lit"] = " | ".join(x for x in ("num", *linked.of("d"), *new, '"true"', '"false"') if x)
+    return {rule: body for rule, body in rules.items() if body}
+
+
+def _action(name: str, cls: type[Action], rules: dict[str, str]) -> str | None:
+    """The rule of one action, or None when something that it needs isn't in the prompt."""
+    inferred = INFERRED | _INFERRED_FOR.get(name, set())
+    parts = [f'"{name}:"']
+    for field, info in cls.model_fields.items():
+        if field in _NEVER or field in cls.exactly_one[1:]:
+            continue
+        value = _choice(cls, rules) if cls.exactly_one and field == cls.exactly_one[0] else _argument(field, info, rules)
+        needed = info.is_required() and field not in inferred or field in cls.exactly_one
+        if value is None and needed:
+            return None
+        if value is not None:
+            parts.append(value if needed else f"({value})?")
+    return " ".join(parts)
+
+
+def _choice(cls: type[Action], rules: dict[str, str]) -> str | None:
+    ways = [way for field in cls.exactly_one if (way := _argument(field, cls.model_fields[field], rules))]
+    return f"({' | '.join(ways)})" if ways else None
+
+
+def _argument(field: str, info: FieldInfo, rules: dict[str, str]) -> str | None:
+    value = _value(field, kind_of(info), info.annotation, rules)
+    return f'" {field}=" {value}' if value else None
+
+
+_RULE_OF = {
+    "table": "table", "source": "source", "resource": "resource", "query": "query", "store": "store",
+    "column": "column", "new_column": "new", "new_table": "new_table", "new_store": "name", "value": "lit",
+}  # fmt: skip
+
+
+def _value(field: str, kind: str | None, annotation: Any, rules: dict[str, str]) -> str | None:
+    if field == "measures":
+        named = '(":" name)?' if "name" in rules else ""
+        column = "col" if "col" in rules else '""'
+        return f'"[" measure ("," measure)* "]"' if _measure(rules, column, named) else None
+    if kind in ("expr", "where"):
+        return '"\\"" sql "\\""' if "col" in rules else None
+    if kind == "when":
+        return f'"\\"" {_when(rules)} "\\""'
+    if field == "task":
+        return "task" if "task" in rules else None
+    if field == "separator":
+        words = " | ".join(f'"{word}"' for word in SEPARATORS)
+        return f"({words}{' | name' if 'name' in rules else ''})"
+    if kind is not None:
+        rule = _RULE_OF.get(kind)
+        if rule is None or rule not in rules:
+            return None
+        return f'"[" {rule} ("," {rule})* "]"' if _is_tuple(annotation) else rule
+    return _plain(field, annotation, rules)
+
+
+def _measure(rules: dict[str, str], column: str, named: str) -> bool:
+    functions = '("sum"|"avg"|"min"|"max"|"count_distinct"|"median"|"stddev"|"count")'
+    rules["measure"] = f'({functions} {column} | "count") {named}'
+    return True
+
+
+def _when(rules: dict[str, str]) -> str:
+    period = "(" + " | ".join(f'"{word}"' for word in PERIODS) + ")"
+    at = '(" at" time)?' if "time" in rules else ""
+    return f'({period} {at} | "every" num (" minutes"|" hours"))'
+
+
+def _plain(field: str, annotation: Any, rules: dict[str, str]) -> str | None:
+    if field in ("since", "until"):
+        return "date" if "date" in rules else None
+    if field == "fraction":
+        return 'num "%"'
+    if choices := options(annotation):
+        return "(" + " | ".join(f'"{choice}"' for choice in choices) + ")"
+    base = _bare(annotation)
+    if base is bool:
+        return '("true" | "false")'
+    return "num" if base in (int, float) else None
+
+
+def _members(annotation: Any) -> list[Any]:
+    if get_origin(annotation) is Annotated:
+        return _members(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return [m for a in get_args(annotation) if a is not NoneType for m in _members(a)]
+    return [annotation]
+
+
+def options(annotation: Any) -> tuple[str, ...]:
+    """The choices of a `Literal` type, also inside `| None`; none for others."""
+    return next((get_args(m) for m in _members(annotation) if get_origin(m) is Literal), ())
+
+
+def _bare(annotation: Any) -> Any:
+    return _members(annotation)[0]
+
+
+def _is_tuple(annotation: Any) -> bool:
+    return get_origin(_bare(annotation)) is tuple

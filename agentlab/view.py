@@ -1,0 +1,29 @@
+"""What a model may know of a lab when it plans: names and types, and which texts occur; never the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from agentlab.actions import Schema
+
+
+@dataclass(frozen=True)
+class View:
+    """The catalog as a planner sees it. Tables come most recently changed first.
+
+    `values` maps a table and a text column to its distinct values, when they are few. `origins` maps a table to the
+    names of what it was pulled from, by which people call it, too. `tasks` are what a schedule can name.
+    """
+
+    tables: Mapping[str, Schema] = field(default_factory=dict)
+    sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    stores: tuple[str, ...] = ()
+    queries: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    values: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    origins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def columns(self) -> list[str]:
+        """Every column name, once, tables in order."""
+        return list(dict.fromkeys(column for schema in self.tables.values() for column in schema))

@@ -1,0 +1,82 @@
+"""Training examples as token ids: (prompt, answer) pairs, generated once, read by `pretrain.py`.
+
+    python -m finetune.examples OUT --size 240000
+
+Writes OUT/tokenizer files, OUT/train.npz and OUT/dev.npz (held-out templates): `ids` all tokens end to end, `prompt` and
+`answer` the lengths of each example's two parts. An example whose answer the linker can't express is left out, and counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from pathlib import Path
+
+import numpy as np
+from transformers import PreTrainedTokenizerFast
+
+from agentlab.errors import PlanError
+from agentlab.linking import link
+from agentlab.slots import encode, prompt_text
+from finetune import intents, scenes
+from finetune.tokenizer import build
+
+LONGEST = 320
+
+
+def texts(size: int, seed: int, unseen: bool = False) -> tuple[list[str], list[str], int]:
+    """Prompts, answers, and how many intents could not be expressed."""
+    r = random.Random(seed)
+    prompts: list[str] = []
+    answers: list[str] = []
+    lost = 0
+    while len(prompts) < size:
+        scene = scenes.make(r)
+        for _ in range(4):
+            intent, role, calls, _ = intents.sample(scene, r, unseen)
+            linked = link(intent, scene.index)
+            prompt = prompt_text(linked, scene.view, role)
+            try:
+                answers.append(encode(calls, linked))
+                prompts.append(prompt)
+            except PlanError:
+                lost += 1
+    return prompts, answers, lost
+
+
+def write(path: Path, tokenizer: PreTrainedTokenizerFast, size: int, seed: int, unseen: bool = False) -> None:
+    """Generate, encode and save one file of examples."""
+    ids, prompts, answers, lost, cut = [], [], [], 0, 0
+    for part in range(0, size, 20000):
+        some, wanted, missed = texts(min(20000, size - part), seed + part, unseen)
+        lost += missed
+        end = tokenizer.eos_token_id
+        fast = tokenizer._tokenizer
+        for p, a in zip(fast.encode_batch(some), fast.encode_batch(wanted), strict=True):
+            if len(p.ids) + len(a.ids) >= LONGEST:
+                cut += 1
+                continue
+            ids += [*p.ids, *a.ids, end]
+            prompts.append(len(p.ids))
+            answers.append(len(a.ids) + 1)
+    np.savez(path, ids=np.array(ids, np.int16), prompt=np.array(prompts, np.int16), answer=np.array(answers, np.int16))
+    print(f"{path.name}: {len(prompts)} examples, {len(ids)} tokens, {lost} not expressible, {cut} too long", flush=True)
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--size", type=int, default=240_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--tokenizer", type=Path, help="an existing one, to go on with")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(options.tokenizer) if options.tokenizer else build()
+    tokenizer.save_pretrained(options.out)
+    write(options.out / "dev.npz", tokenizer, 2000, seed=900_000_000, unseen=True)
+    write(options.out / "train.npz", tokenizer, options.size, seed=options.seed * 1_000_000)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+"""Scenes: made-up labs (tables, sources, stores, queries) in which training intents are said."""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from agentlab.actions import Schema
+from agentlab.actions.base import ColumnType
+from agentlab.linking import Index, spoken
+from agentlab.view import View
+
+HERE = Path(__file__).parent
+
+SOURCES = """sales_api shop_api crm erp billing_db hr_system web_shop payments_api warehouse_db support_desk marketing_api
+clinic_db school_api logistics_api inventory_service weather_api crm_db partner_feed finance_api iot_hub ticketing pos
+analytics_db legacy_erp orders_service booking_api ledger customer_api salesforce stripe shopify fleet_api sensor_feed
+library_db events_api survey_tool loyalty_program procurement subscriptions_api claims_db""".split()
+STORES = """sales finance marketing reporting warehouse orders customers analytics archive operations hr inventory billing
+logistics clinic research web events products support risk payroll bookings energy gold curated mart planning quality
+revenue fleet students sensors claims donations""".split()
+QUERY_WORDS = """daily weekly monthly yearly top best total average open late active new recent regional overall hourly
+slowest pending""".split()
+SUFFIXES: dict[str, list[str]] = {
+    "int": ["count", "qty", "num", "level", "days", "score", "number"],
+    "float": ["amount", "rate", "value", "price", "pct", "ratio", "cost", "total"],
+    "date": ["date", "on", "day"],
+    "timestamp": ["at", "time", "timestamp"],
+    "text": ["type", "status", "group", "name", "code", "category", "label", "notes"],
+    "bool": ["flag", ""],
+}
+SHORT = {
+    "quantity": "qty", "customer": "cust", "amount": "amt", "number": "num", "address": "addr", "product": "prod",
+    "department": "dept", "order": "ord", "total": "tot", "category": "cat", "average": "avg", "percent": "pct",
+}  # fmt: skip
+VALUES = """north south red blue gold new old draft final large small yes no unknown none test alpha beta N/A TBD New~York
+Los~Angeles in~progress on~hold paid unpaid VIP standard premium basic refunded closed open lost won high low""".split()
+
+
+@dataclass
+class Column:
+    """A column of a made-up table: what it holds beside its type, its values when they are few, its role in a formula."""
+
+    name: str
+    type: ColumnType
+    what: str = ""
+    values: tuple[str, ...] = ()
+    role: str = ""
+
+
+@dataclass
+class Scene:
+    """A lab and the table that an intent is about."""
+
+    view: View
+    index: Index
+    table: str
+    columns: list[Column]
+    other: str = ""
+    other_columns: list[Column] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+
+
+@cache
+def domains() -> dict[str, list[Column]]:
+    """The tables of `domains.yaml`."""
+    raw = yaml.safe_load((HERE / "domains.yaml").read_text())
+    return {table: [_column(name, text) for name, text in columns.items()] for table, columns in raw.items()}
+
+
+@cache
+def words() -> list[str]:
+    """Plain nouns for made-up names."""
+    return (HERE / "words.txt").read_text().split()
+
+
+def _column(name: str, text: str) -> Column:
+    found = re.fullmatch(r"(\w+)(?: (\w+))?(?: = ([^@]*?))?(?: @ (\w+))?", text)
+    assert found, text
+    values = tuple(v.strip() for v in found[3].split(",")) if found[3] else ()
+    return Column(name, found[1], found[2] or "", values, found[4] or "")  # type: ignore[arg-type]
+
+
+def pseudoword(r: random.Random) -> str:
+    """A pronounceable word that is none."""
+    return "".join(r.choice("bdfgklmnprstvz") + r.choice("aeiou") + r.choice(["", "", "n", "r", "x"]) for _ in range(r.randint(2, 3)))
+
+
+def made_up(r: random.Random) -> Column:
+    """A column that no domain has, so that names aren't learnt by heart."""
+    type_ = r.choices(["int", "float", "date", "timestamp", "text", "bool"], [22, 22, 12, 6, 30, 8])[0]
+    stem = [r.choice(words()) if r.random() < 0.6 else pseudoword(r) for _ in range(r.choice([1, 1, 2]))]
+    if type_ == "bool" and r.random() < 0.6:
+        stem.insert(0, r.choice(["is", "has", "was"]))
+    else:
+        stem.append(r.choice(SUFFIXES[type_]) if r.random() < 0.7 else "")
+    values = tuple(random_value(r) for _ in range(3)) if type_ == "text" and r.random() < 0.7 else ()
+    return Column("_".join(s for s in stem if s), type_, "category" if values else "", values)  # type: ignore[arg-type]
+
+
+def random_value(r: random.Random) -> str:
+    """A text as it may stand in a cell."""
+    if r.random() < 0.5:
+        return r.choice(VALUES).replace("~", " ")
+    word = r.choice(words()) if r.random() < 0.7 else pseudoword(r)
+    return r.choice([word, word.title(), word.upper()[:4], f"{word.title()}{r.randint(1, 99)}"])
+
+
+def styled(name: str, style: str) -> str:
+    """A snake-case name in another writing."""
+    split = name.split("_")
+    if style == "short":
+        return "_".join(SHORT.get(w, w) for w in split)
+    if style == "camel":
+        return split[0] + "".join(w.title() for w in split[1:])
+    if style == "pascal":
+        return "".join(w.title() for w in split)
+    if style == "upper":
+        return name.upper()
+    return " ".join(w.title() for w in split) if style == "title" else name
+
+
+def make_table(r: random.Random) -> tuple[str, list[Column]]:
+    """A table's name and columns: of a domain, mixed, or made up."""
+    if r.random() < 0.2:
+        name, pool = f"{r.choice(words())}{r.choice(['', 's', '_data', '_log'])}", [made_up(r) for _ in range(r.randint(4, 9))]
+    else:
+        name = r.choice(list(domains()))
+        pool = domains()[name]
+        size = min(len(pool), r.randint(5, 11))
+        pool = [pool[i] for i in sorted(r.sample(range(len(pool)), size))]
+        pool = [made_up(r) if r.random() < 0.12 else c for c in pool]
+    style = r.choices(["snake", "camel", "pascal", "upper", "short", "title"], [68, 8, 4, 4, 12, 4])[0]
+    columns, seen = [], set()
+    for c in pool:
+        values = c.values
+        if c.type == "text" and c.what in ("category", "") and r.random() < 0.3:
+            values = (*values[:1], *(random_value(r) for _ in range(2)))
+        named = Column(styled(c.name, style), c.type, c.what, values, c.role)
+        if named.name.lower() not in seen:
+            seen.add(named.name.lower())
+            columns.append(named)
+    prefix = r.choices(["", "staging.", "core.", "raw.", "main.", "sales."], [40, 36, 10, 6, 4, 4])[0]
+    return prefix + name, columns
+
+
+def make(r: random.Random) -> Scene:
+    """A whole lab, most often with one table, sometimes with three."""
+    table, columns = make_table(r)
+    tables = {table: columns}
+    scene_other, other_columns, keys = "", [], []
+    if r.random() < 0.35:
+        scene_other, other_columns = make_table(r)
+        if scene_other.split(".")[-1] != table.split(".")[-1]:
+            key = next((c for c in columns if c.what == "id"), columns[0])
+            other_columns = [key, *(c for c in other_columns if c.name != key.name)]
+            tables[scene_other] = other_columns
+            keys = [c.name for c in columns if c.name in {o.name for o in other_columns}]
+        else:
+            scene_other = ""
+    if r.random() < 0.15:
+        third, more = make_table(r)
+        if third not in tables:
+            tables[third] = more
+    view = View(
+        tables={name: _schema(cols) for name, cols in sorted(tables.items(), key=lambda _: r.random())},
+        sources=_sources(r, table),
+        stores=tuple(r.sample(STORES, r.choice([0, 0, 1, 1, 2]))),
+        queries=_queries(r, list(tables)),
+        tasks=_tasks(r),
+        values={name: {c.name: c.values for c in cols if c.values} for name, cols in tables.items()},
+    )
+    if r.random() < 0.6 and view.sources:
+        source = r.choice(list(view.sources))
+        view = View(**{**view.__dict__, "origins": {table: (source, r.choice(view.sources[source]))}})
+    return Scene(view, Index(view), table, columns, scene_other, other_columns, keys)
+
+
+def _schema(columns: list[Column]) -> Schema:
+    return {c.name: c.type for c in columns}
+
+
+def _sources(r: random.Random, table: str) -> dict[str, tuple[str, ...]]:
+    names = r.sample(SOURCES, r.choice([0, 1, 1, 1, 2, 3]))
+    return {name: tuple(dict.fromkeys([r.choice(list(domains())), *r.sample(list(domains()), r.randint(0, 2))])) for name in names}
+
+
+def _queries(r: random.Random, tables: list[str]) -> tuple[str, ...]:
+    about = [t.split(".")[-1] for t in tables] + ["revenue", "sales", "customers", "orders", "products", "margin", "costs"]
+    names = {f"{r.choice(QUERY_WORDS)} {spoken(r.choice(about))}" for _ in range(r.choice([0, 1, 2, 3]))}
+    return tuple(n.replace(" ", "_") if r.random() < 0.3 else n for n in sorted(names))
+
+
+def _tasks(r: random.Random) -> tuple[str, ...]:
+    kinds = ["refresh", "pipeline", "pull", "report", "load", "update"]
+    return tuple(sorted({f"{r.choice(STORES)} {r.choice(kinds)}" for _ in range(r.choice([0, 1, 1, 2]))}))

@@ -1,0 +1,86 @@
+"""The offline model's tokenizer: a small byte-level BPE, with one token for each placeholder and each part of a plan.
+
+    python -m finetune.tokenizer OUT
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import sys
+from collections.abc import Iterator
+from typing import get_args
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+from agentlab.actions import ACTIONS
+from agentlab.actions.storage import PERIODS
+from agentlab.actions.transformation import AggregateFunction
+from agentlab.linking import link
+from agentlab.slot_grammar import SEPARATORS, options
+from agentlab.slots import prompt_text
+from finetune import intents, scenes
+
+SIZE = 3072
+CHAT = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+#: How many placeholders of each kind there are; a prompt with more is cut by the linker or refused by the encoder.
+PLACEHOLDERS = {"c": 64, "w": 32, "v": 12, "n": 12, "d": 8, "h": 4, "t": 8, "s": 8, "r": 24, "o": 8, "q": 8, "k": 8}
+SQL = [
+    " IS NULL", " IS NOT NULL", " BETWEEN", " AND", " OR", " IN(", " NOT IN(", "NOT(", "contains(", "starts_with(", "ends_with(", "year(",
+    "month(", "dayname(", "length(", "upper(", "lower(", "round(", "date_diff('day',", "rank() OVER(", "sum(", "lag(", ") OVER(",
+    "PARTITION BY", "ORDER BY", " DESC)", "||' '||", "current_date-INTERVAL", " DAY", "*100/", "/100)", "*(1-", "*(1+", '="', '"\n', ",", "=[",
+]  # fmt: skip
+
+
+def plan_tokens() -> list[str]:
+    """One token for each action, each argument, and each argument with one of its fixed choices."""
+    names = [f"{name}:" for name in ACTIONS]
+    arguments = {f" {field}=" for cls in ACTIONS.values() for field in cls.model_fields}
+    chosen = {
+        f" {field}={option}"
+        for cls in ACTIONS.values()
+        for field, info in cls.model_fields.items()
+        for option in (*options(info.annotation), *(["true"] if info.annotation is bool else []))
+    }
+    separators = [f" separator={word}" for word in SEPARATORS]
+    measures = [f"[{function}" for function in get_args(AggregateFunction)]
+    moments = [f' when="{word}' for word in (*PERIODS, "every")]
+    return [*names, *sorted(arguments), *sorted(chosen), *separators, *measures, *moments, *SQL]
+
+
+def corpus(size: int, seed: int = 7) -> Iterator[str]:
+    """Prompts without their placeholders."""
+    r = random.Random(seed)
+    for _ in range(size):
+        scene = scenes.make(r)
+        for _ in range(3):
+            text, role, _, _ = intents.sample(scene, r)
+            yield re.sub(r"<[a-z]\d+>|<\|\w+\|>", "\n", prompt_text(link(text, scene.index), scene.view, role))
+
+
+def build(size: int = SIZE, scenes_: int = 6000) -> PreTrainedTokenizerFast:
+    """Train it. Words are split from their neighbours, digits stand alone, case is already folded by the linker."""
+    tokenizer = Tokenizer(models.BPE())
+    split = pre_tokenizers.Split(Regex(r" ?[A-Za-z]+|[0-9]|\n| ?[^\sA-Za-z0-9]+|\s"), "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tokenizer.decoder = decoders.ByteLevel()
+    marks = [f"<{kind}{n}>" for kind, most in PLACEHOLDERS.items() for n in range(most)]
+    pieces = plan_tokens()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size - len(marks) - len(pieces),
+        special_tokens=CHAT,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        min_frequency=4,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(corpus(scenes_), trainer)
+    tokenizer.add_special_tokens([AddedToken(mark, special=True, normalized=False) for mark in marks])
+    tokenizer.add_tokens([AddedToken(piece, normalized=False) for piece in pieces])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>")
+
+
+if __name__ == "__main__":
+    made = build()
+    made.save_pretrained(sys.argv[1])
+    print(len(made), "tokens")
