@@ -25,6 +25,7 @@ _ABOUT = {
     "when": "When, or how often?",
     "store": "Into which store?",
     "query": "Which query do you mean?",
+    "task": "What should run then?",
 }
 _REASON = {
     "scope": "That is outside what the data agents do: ingest, check, transform, store and optimize tables.",
@@ -42,6 +43,9 @@ def complete(calls: list[dict[str, Any]], linked: Linked, view: View) -> list[di
     """
     context = _Context(linked, view)
     completed = []
+    if not view.tables:
+        # A new store for data that isn't there yet is still wanted; there is only nothing to put in.
+        calls = [call for call in calls if call["name"] != "publish" or call["arguments"]]
     for number, call in enumerate(calls):
         question = context.fill(call, calls[number:])
         if question:
@@ -70,7 +74,8 @@ class _Context:
     def fill(self, call: dict[str, Any], rest: list[dict[str, Any]]) -> dict[str, Any] | None:
         name, arguments = call["name"], call["arguments"]
         if name in ("clarify", "refuse"):
-            return self._abstain(name, arguments)
+            self._abstain(name, arguments)
+            return None
         if name == "pull" and (question := self._pull(arguments)):
             return question
         if name in ("publish", "schedule") and (question := self._stored(name, arguments)):
@@ -116,9 +121,11 @@ class _Context:
     def _stored(self, name: str, arguments: dict[str, Any]) -> dict[str, Any] | None:
         field = "store" if name == "publish" else "task"
         if field not in arguments:
-            known = [self.store] if self.store else list(self.view.stores if name == "publish" else self.view.tasks)
+            known = list(self.view.stores if name == "publish" else self.view.tasks)
+            if self.store:
+                known = [self.store if name == "publish" else f"{self.store} refresh"]
             if len(known) != 1:
-                return clarify("store", known)
+                return clarify("store" if name == "publish" else "task", known)
             arguments[field] = known[0]
         return None
 
@@ -130,8 +137,7 @@ class _Context:
             return self.mentioned
         needed = set(_columns(rest))
         tables = self.mentioned or [t for t in self.view.tables if not t.startswith("quarantine.")]
-        fitting = [t for t in tables if needed & set(self.view.columns()) <= set(self.view.tables[t])]
-        return fitting
+        return [t for t in tables if needed & set(self.view.columns()) <= set(self.view.tables[t])]
 
     def _remember(self, name: str, arguments: dict[str, Any]) -> None:
         if issubclass(ACTIONS[name], Transform) or name in ("pull", "analyze", "suggest_fixes", "quarantine"):

@@ -18,7 +18,7 @@ from functools import lru_cache
 from agentlab.lexicon import ABBREVIATIONS, FUNCTION_WORDS, MONTHS, NUMBER_WORDS
 from agentlab.view import View
 
-_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
 _MONTH = "(?:" + "|".join(sorted(MONTHS, key=len, reverse=True)) + r")\.?"
 _DAY = r"(\d{1,2})(?:st|nd|rd|th)?"
 _NUMBER_WORD = "(?:" + "|".join(sorted(NUMBER_WORDS, key=len, reverse=True)) + ")"
@@ -35,7 +35,9 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-_IDENTIFIER = re.compile(r"\w*_\w+|\w+\.\w+(?:\.\w+)*|[a-z]+[A-Z]\w*|[A-Za-z]+\d\w*|(?:[A-Z][a-z]+){2,}\w*|[A-Z]{2,}\w*")
+_IDENTIFIER = re.compile(
+    r"\w*_\w+|\w+\.\w+(?:\.\w+)*|[a-z]+[A-Z]\w*|[A-Za-z]+\d\w*|(?:[A-Z][a-z]+){2,}\w*|[A-Z]{2,}\w*"
+)
 _KINDS = "trsoqk"
 _MOST_WORDS = 32
 
@@ -250,7 +252,7 @@ def link(intent: str, index: Index) -> Linked:
 
 
 def _longest(cut: list[Token], at: int, index: Index) -> tuple[int, list[Hit]]:
-    if cut[at].kind not in ("word", "quoted") or _is_function(cut[at]) and len(cut[at].text) > 1:
+    if cut[at].kind not in ("word", "quoted") or (_is_function(cut[at]) and len(cut[at].text) > 1):
         return 0, []
     words: list[str] = []
     best: tuple[int, list[Hit]] = (0, [])
@@ -258,12 +260,15 @@ def _longest(cut: list[Token], at: int, index: Index) -> tuple[int, list[Hit]]:
         token = cut[at + size - 1]
         if token.kind == "mark" and token.text in "_-./":
             continue
-        if token.kind not in ("word", "number") and size > 1 or token.kind == "mark":
+        if (token.kind not in ("word", "number") and size > 1) or token.kind == "mark":
             break
         if token.kind == "quoted" and size > 1:
             break
         if size == 1 or not _is_function(token):
             words += parts(token.value)
+            # A word said twice starts a second name: "customer_id to cust_id" is two.
+            if len(set(words)) < len(words) and size > 1:
+                break
             if hits := index.exact.get(frozenset(words)):
                 best = (size, hits)
         if token.kind == "quoted":

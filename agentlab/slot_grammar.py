@@ -22,6 +22,7 @@ SEPARATORS = {
 #: Arguments that an answer may leave out, because `completion` finds the only one that fits.
 INFERRED = {"table", "source", "resource", "store", "task"}
 _INFERRED_FOR = {"pull": {"into"}, "derive": {"column"}, "clarify": {"question"}, "refuse": {"reason"}}
+_MOST_ACTIONS = 8
 _NEVER = {"question", "reason", "kind", "seed", "name"}
 
 _SQL = r"""
@@ -42,15 +43,19 @@ order: "ORDER BY" col
 
 
 def grammar(linked: Linked, role: Role | None) -> str:
-    """A lark grammar for llguidance; a role's own actions only."""
+    """A lark grammar for llguidance; a role's own actions only.
+
+    At most `_MOST_ACTIONS` lines, so that a model that repeats itself still ends in a plan.
+    """
     rules = _terminals(linked)
-    lines, alone = [], []
+    lines: list[str] = []
+    alone: list[str] = []
     for name, cls in of(role).items():
         rule = _action(name, cls, rules)
         if rule is not None:
             (alone if cls.agent is None else lines).append(f"a_{name}")
             rules[f"a_{name}"] = rule
-    acting = f' | line ("\\n" line)*\nline: {" | ".join(lines)}' if lines else ""
+    acting = f' | line ("\\n" line){{0,{_MOST_ACTIONS - 1}}}\nline: {" | ".join(lines)}' if lines else ""
     start = f"start: {' | '.join(alone)}{acting}\n"
     sql = _SQL if "col" in rules else ""
     return start + "\n".join(f"{name}: {rule}" for name, rule in rules.items()) + sql
@@ -89,8 +94,10 @@ def _action(name: str, cls: type[Action], rules: dict[str, str]) -> str | None:
     for field, info in cls.model_fields.items():
         if field in _NEVER or field in cls.exactly_one[1:]:
             continue
-        value = _choice(cls, rules) if cls.exactly_one and field == cls.exactly_one[0] else _argument(field, info, rules)
-        needed = info.is_required() and field not in inferred or field in cls.exactly_one
+        value = (
+            _choice(cls, rules) if cls.exactly_one and field == cls.exactly_one[0] else _argument(field, info, rules)
+        )
+        needed = (info.is_required() and field not in inferred) or field in cls.exactly_one
         if value is None and needed:
             return None
         if value is not None:
@@ -118,7 +125,7 @@ def _value(field: str, kind: str | None, annotation: Any, rules: dict[str, str])
     if field == "measures":
         named = '(":" name)?' if "name" in rules else ""
         column = "col" if "col" in rules else '""'
-        return f'"[" measure ("," measure)* "]"' if _measure(rules, column, named) else None
+        return '"[" measure ("," measure)* "]"' if _measure(rules, column, named) else None
     if kind in ("expr", "where"):
         return '"\\"" sql "\\""' if "col" in rules else None
     if kind == "when":

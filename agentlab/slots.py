@@ -138,8 +138,10 @@ def encode(calls: Iterable[Call], linked: Linked) -> str:
 def _encode_call(call: Call, linked: Linked) -> str:
     fields = ACTIONS[call["name"]].model_fields
     given = call["arguments"]
-    shown = [f" {name}={_encode(name, kind_of(info), given[name], linked)}" for name, info in fields.items() if name in given]
-    return call["name"] + ":" + "".join(shown)
+    shown = [
+        f" {name}={_encode(name, kind_of(info), given[name], linked)}" for name, info in fields.items() if name in given
+    ]
+    return f"{call['name']}:{''.join(shown)}"
 
 
 def _encode(name: str, kind: str | None, value: Any, linked: Linked) -> str:
@@ -178,7 +180,7 @@ _LETTER = {"table": "t", "new_table": "t", "source": "s", "store": "o", "query":
 def _encode_name(name: str, kind: str, value: str, linked: Linked) -> str:
     letter = "k" if name == "task" else _LETTER.get(kind)
     for slot in linked.of(letter) if letter else []:
-        if linked.slots[slot] in (value,) or letter == "r" and linked.slots[slot].endswith("." + value):
+        if linked.slots[slot] in (value,) or (letter == "r" and linked.slots[slot].endswith("." + value)):
             return slot
     return _new_name(value, linked)
 
@@ -233,7 +235,7 @@ def _encode_when(value: str, linked: Linked) -> str:
 def _encode_measure(measure: Any, linked: Linked) -> str:
     column = _encode_name("column", "column", measure["column"], linked) if measure.get("column") else ""
     name = ":" + _new_name(measure["name"], linked) if measure.get("name") else ""
-    return measure["function"] + column + name
+    return f"{measure['function']}{column}{name}"
 
 
 # ---------------------------------------------------------------- answers, read
@@ -267,10 +269,17 @@ def _decode(name: str, kind: str | None, text: str, linked: Linked) -> Any:
         items = [item for item in text[1:-1].split(",") if item]
         return [_decode_measure(i, linked) if name == "measures" else _decode(name, kind, i, linked) for i in items]
     if kind in ("expr", "where"):
-        return re.sub(r" {2,}", " ", _SQL_SLOT.sub(lambda m: _sql(m[0], linked), text[1:-1])).strip()
+        sql = re.sub(r" {2,}", " ", _SQL_SLOT.sub(lambda m: _sql(m[0], linked), text[1:-1])).strip()
+        return _not_true(sql) if kind == "where" else sql
     if kind == "when":
         return re.sub(r"\s+", " ", _SLOT.sub(lambda m: f" {linked.slots[m[0]]} ", text[1:-1])).strip()
     return _decode_one(name, kind, text, linked)
+
+
+def _not_true(sql: str) -> str:
+    """`NOT(x)` is said of rows that go: those for which x is unknown stay."""
+    whole = sql.startswith("NOT(") and sql.endswith(")") and sql.count("(") - sql[4:-1].count("(") == 1
+    return f"({sql[4:-1].strip()}) IS NOT TRUE" if whole else sql
 
 
 _SQL_SLOT = re.compile(r"@?(?:<w\d+><w\d+>|<[a-z]\d+>)")

@@ -60,7 +60,9 @@ def write(path: Path, tokenizer: PreTrainedTokenizerFast, size: int, seed: int, 
             prompts.append(len(p.ids))
             answers.append(len(a.ids) + 1)
     np.savez(path, ids=np.array(ids, np.int16), prompt=np.array(prompts, np.int16), answer=np.array(answers, np.int16))
-    print(f"{path.name}: {len(prompts)} examples, {len(ids)} tokens, {lost} not expressible, {cut} too long", flush=True)
+    print(
+        f"{path.name}: {len(prompts)} examples, {len(ids)} tokens, {lost} not expressible, {cut} too long", flush=True
+    )
 
 
 def main() -> None:

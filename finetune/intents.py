@@ -254,7 +254,13 @@ def _of(form: str, kinds: str) -> Callable[[Speaker], tuple[dict[str, str], str]
                 sql["n"] = lit(n)
             else:
                 slot = {"g": "by", "o": "order"}.get(kind) or next(names)
-                c = {"n": s.number_column, "t": s.text_column, "d": s.date_column, "g": s.text_column, "o": s.date_column}[kind]()
+                c = {
+                    "n": s.number_column,
+                    "t": s.text_column,
+                    "d": s.date_column,
+                    "g": s.text_column,
+                    "o": s.date_column,
+                }[kind]()
                 said[slot], sql[slot] = s.say(c), col(c)
         return said, form.format(**sql)
 
@@ -333,7 +339,10 @@ def limit(s: Speaker) -> Filled:
 def _ends(descending: bool) -> Callable[[Speaker], Filled]:
     def made(s: Speaker) -> Filled:
         c, (said, n) = s.number_column() if s.r.random() < 0.7 else s.date_column(), speech.number(s.r, small=True)
-        return {"n": said, "column": s.say(c)}, [*_call("sort", by=[c.name], descending=descending or None), *_call("limit", n=int(n))]
+        return {"n": said, "column": s.say(c)}, [
+            *_call("sort", by=[c.name], descending=descending or None),
+            *_call("limit", n=int(n)),
+        ]
 
     return made
 
@@ -396,7 +405,11 @@ def split(s: Speaker) -> Filled:
     named = [_new(s) for _ in range(s.r.choice([2, 2, 3]))]
     if len({n for _, n in named}) < len(named):
         raise Unfit
-    said = {"column": s.say(c), "separator": s.r.choice(speech.SEPARATOR_WORDS[mark]), "parts": speech.listing(s.r, [a for a, _ in named])}
+    said = {
+        "column": s.say(c),
+        "separator": s.r.choice(speech.SEPARATOR_WORDS[mark]),
+        "parts": speech.listing(s.r, [a for a, _ in named]),
+    }
     return said, _call("split", column=c.name, into_columns=[n for _, n in named], separator=mark)
 
 
@@ -434,7 +447,11 @@ def _aggregate(function: str, measured: bool = True, grouped: bool = True) -> Ca
         if measured:
             c = s.pick() if function == "count_distinct" else s.number_column()
             said["measure"], measure["column"] = s.say(c), c.name
-        by = [s.pick(lambda c: c.type in ("text", "bool", "int", "date")) for _ in range(s.r.choice([1, 1, 1, 2]))] if grouped else []
+        by = (
+            [s.pick(lambda c: c.type in ("text", "bool", "int", "date")) for _ in range(s.r.choice([1, 1, 1, 2]))]
+            if grouped
+            else []
+        )
         if by:
             said["by"] = s.say(*by)
         return said, _call("aggregate", by=[c.name for c in by] or None, measures=[measure])
@@ -467,7 +484,17 @@ REVENUE = [
     "total revenue", "revenue", "sales amount", "line total", "order value", "total price", "total amount", "sales value", "turnover",
     "gross revenue", "total sales", "total_revenue", "line_total", "order_value", "'total_revenue'", "order total", "gross sales",
 ]  # fmt: skip
-PROFIT = ["profit", "margin", "gross profit", "gross margin", "unit margin", "gross_profit", "unit_profit", "markup", "profit per unit"]
+PROFIT = [
+    "profit",
+    "margin",
+    "gross profit",
+    "gross margin",
+    "unit margin",
+    "gross_profit",
+    "unit_profit",
+    "markup",
+    "profit per unit",
+]
 
 
 def _concept(names: list[str], first: str, sign: str, second: str) -> Callable[[Speaker], Filled]:
@@ -583,7 +610,9 @@ def schedule(s: Speaker) -> Filled:
         raise Unfit
     task = s.r.choice(s.scene.view.tasks)
     phrase, when = speech.moment(s.r)
-    return {"task": s.r.choice(["the ", "the ", "our ", ""]) + task, "when": phrase}, _call("schedule", task=task, when=when)
+    return {"task": s.r.choice(["the ", "the ", "our ", ""]) + task, "when": phrase}, _call(
+        "schedule", task=task, when=when
+    )
 
 
 def _on_query(name: str, **more: Any) -> Callable[[Speaker], Filled]:
@@ -606,7 +635,9 @@ def _abstains(name: str, **about: str) -> Callable[[Speaker], Filled]:
     def made(s: Speaker) -> Filled:
         c = s.pick()
         task = s.r.choice(s.scene.view.tasks or ("sales refresh",))
-        return {"column": s.say(c), "task": "the " + task, "table": speech.table(s.r, s.scene.table)}, _call(name, **about)
+        return {"column": s.say(c), "task": "the " + task, "table": speech.table(s.r, s.scene.table)}, _call(
+            name, **about
+        )
 
     return made
 
@@ -651,7 +682,17 @@ KEYS: dict[str, tuple[Callable[[Speaker], Filled], float]] = {
     "refuse.scope": (_abstains("refuse", because="scope"), 1.5), "refuse.unsafe": (_abstains("refuse", because="unsafe"), 1.5),
 }  # fmt: skip
 _NAMES, _WEIGHTS = list(KEYS), [weight for _, weight in KEYS.values()]
-_ABSENT = ("rename", "cast", "fill.mean", "normalize_text.lower", "sort.asc", "drop_columns", "filter.keep", "aggregate.sum", "dedupe.by")
+_ABSENT = (
+    "rename",
+    "cast",
+    "fill.mean",
+    "normalize_text.lower",
+    "sort.asc",
+    "drop_columns",
+    "filter.keep",
+    "aggregate.sum",
+    "dedupe.by",
+)
 
 
 def _fill(template: str, said: dict[str, str]) -> str:
@@ -710,7 +751,11 @@ def _sample(s: Speaker, r: random.Random) -> tuple[str, Role | None, Calls, str]
     return _written(text, r), role, calls, key
 
 
-_LEADS = [k for k in KEYS if not k.startswith(("clarify", "refuse", "diagnose", "tune", "schedule", "aggregate", "pivot", "unpivot"))]
+_LEADS = [
+    k
+    for k in KEYS
+    if not k.startswith(("clarify", "refuse", "diagnose", "tune", "schedule", "aggregate", "pivot", "unpivot"))
+]
 _FOLLOWS = [k for k in _LEADS if not k.startswith(("pull", "provision"))]
 
 
@@ -742,7 +787,9 @@ def _follow(s: Speaker, calls: Calls) -> None:
 
 
 def _with_column(scene: Scene, column: Column) -> Scene:
-    return Scene(scene.view, scene.index, scene.table, [*scene.columns, column], scene.other, scene.other_columns, scene.keys)
+    return Scene(
+        scene.view, scene.index, scene.table, [*scene.columns, column], scene.other, scene.other_columns, scene.keys
+    )
 
 
 def _absent(s: Speaker) -> tuple[str, Calls, str]:
@@ -754,13 +801,22 @@ def _absent(s: Speaker) -> tuple[str, Calls, str]:
     if known & set(ghost.name.split("_")):
         raise Unfit
     if s.r.random() < 0.15:
-        said, calls = _pull()(s)
+        said, _calls = _pull()(s)
         from finetune.scenes import SOURCES
 
-        strange = s.r.choice([n for n in SOURCES if not set(n.split("_")) & {w for x in s.scene.view.sources for w in x.split("_")}])
-        return _fill(s.template("pull.source"), {**said, "source": speech.source(s.r, strange)}), _call("clarify", about="source"), "absent.source"
+        strange = s.r.choice(
+            [n for n in SOURCES if not set(n.split("_")) & {w for x in s.scene.view.sources for w in x.split("_")}]
+        )
+        return (
+            _fill(s.template("pull.source"), {**said, "source": speech.source(s.r, strange)}),
+            _call("clarify", about="source"),
+            "absent.source",
+        )
     key = s.r.choice(_ABSENT)
-    s.scene = _with_column(Scene(**{**s.scene.__dict__, "columns": []}), Column(ghost.name, "float" if "agg" in key or "fill" in key else "text", "", ()))
+    s.scene = _with_column(
+        Scene(**{**s.scene.__dict__, "columns": []}),
+        Column(ghost.name, "float" if "agg" in key or "fill" in key else "text", "", ()),
+    )
     text, _ = single(s, key)
     return text, _call("clarify", about="column"), "absent.column"
 
@@ -778,7 +834,7 @@ def _written(text: str, r: random.Random) -> str:
 
 
 def _slip(text: str, r: random.Random) -> str:
-    plain = [m for m in re.finditer(r"(?<![\w'\"`.])[a-z]{4,}(?![\w'\"`.])", text)]
+    plain = list(re.finditer(r"(?<![\w'\"`.])[a-z]{4,}(?![\w'\"`.])", text))
     if not plain:
         return text
     found = r.choice(plain)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import time
 from collections.abc import Iterator
@@ -152,9 +151,15 @@ def train(options: argparse.Namespace) -> None:
                 o.zero_grad(set_to_none=True)
             step += 1
             seen += int(batch[0].numel())
-            mean = float(loss) if step == 1 else 0.97 * mean + 0.03 * float(loss)
+            now = loss.item()
+            mean = now if step == 1 else 0.97 * mean + 0.03 * now
             if step % 100 == 0:
-                row = {"minutes": round((time.time() - start) / 60, 2), "step": step, "loss": round(mean, 4), "tokens": seen}
+                row = {
+                    "minutes": round((time.time() - start) / 60, 2),
+                    "step": step,
+                    "loss": round(mean, 4),
+                    "tokens": seen,
+                }
                 if step % 500 == 0:
                     row |= judge(model, held)
                     save(model, tokenizer, options.out)
@@ -171,7 +176,7 @@ def save(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path)
     tokenizer.save_pretrained(part)
     (out / "model").mkdir(exist_ok=True)
     for file in part.iterdir():
-        os.replace(file, out / "model" / file.name)
+        file.replace(out / "model" / file.name)
 
 
 def main() -> None:

@@ -17,15 +17,105 @@ from agentlab.view import View
 
 HERE = Path(__file__).parent
 
-SOURCES = """sales_api shop_api crm erp billing_db hr_system web_shop payments_api warehouse_db support_desk marketing_api
-clinic_db school_api logistics_api inventory_service weather_api crm_db partner_feed finance_api iot_hub ticketing pos
-analytics_db legacy_erp orders_service booking_api ledger customer_api salesforce stripe shopify fleet_api sensor_feed
-library_db events_api survey_tool loyalty_program procurement subscriptions_api claims_db""".split()
-STORES = """sales finance marketing reporting warehouse orders customers analytics archive operations hr inventory billing
-logistics clinic research web events products support risk payroll bookings energy gold curated mart planning quality
-revenue fleet students sensors claims donations""".split()
-QUERY_WORDS = """daily weekly monthly yearly top best total average open late active new recent regional overall hourly
-slowest pending""".split()
+SOURCES = [
+    "sales_api",
+    "shop_api",
+    "crm",
+    "erp",
+    "billing_db",
+    "hr_system",
+    "web_shop",
+    "payments_api",
+    "warehouse_db",
+    "support_desk",
+    "marketing_api",
+    "clinic_db",
+    "school_api",
+    "logistics_api",
+    "inventory_service",
+    "weather_api",
+    "crm_db",
+    "partner_feed",
+    "finance_api",
+    "iot_hub",
+    "ticketing",
+    "pos",
+    "analytics_db",
+    "legacy_erp",
+    "orders_service",
+    "booking_api",
+    "ledger",
+    "customer_api",
+    "salesforce",
+    "stripe",
+    "shopify",
+    "fleet_api",
+    "sensor_feed",
+    "library_db",
+    "events_api",
+    "survey_tool",
+    "loyalty_program",
+    "procurement",
+    "subscriptions_api",
+    "claims_db",
+]
+STORES = [
+    "sales",
+    "finance",
+    "marketing",
+    "reporting",
+    "warehouse",
+    "orders",
+    "customers",
+    "analytics",
+    "archive",
+    "operations",
+    "hr",
+    "inventory",
+    "billing",
+    "logistics",
+    "clinic",
+    "research",
+    "web",
+    "events",
+    "products",
+    "support",
+    "risk",
+    "payroll",
+    "bookings",
+    "energy",
+    "gold",
+    "curated",
+    "mart",
+    "planning",
+    "quality",
+    "revenue",
+    "fleet",
+    "students",
+    "sensors",
+    "claims",
+    "donations",
+]
+QUERY_WORDS = [
+    "daily",
+    "weekly",
+    "monthly",
+    "yearly",
+    "top",
+    "best",
+    "total",
+    "average",
+    "open",
+    "late",
+    "active",
+    "new",
+    "recent",
+    "regional",
+    "overall",
+    "hourly",
+    "slowest",
+    "pending",
+]
 SUFFIXES: dict[str, list[str]] = {
     "int": ["count", "qty", "num", "level", "days", "score", "number"],
     "float": ["amount", "rate", "value", "price", "pct", "ratio", "cost", "total"],
@@ -38,8 +128,45 @@ SHORT = {
     "quantity": "qty", "customer": "cust", "amount": "amt", "number": "num", "address": "addr", "product": "prod",
     "department": "dept", "order": "ord", "total": "tot", "category": "cat", "average": "avg", "percent": "pct",
 }  # fmt: skip
-VALUES = """north south red blue gold new old draft final large small yes no unknown none test alpha beta N/A TBD New~York
-Los~Angeles in~progress on~hold paid unpaid VIP standard premium basic refunded closed open lost won high low""".split()
+VALUES = [
+    "north",
+    "south",
+    "red",
+    "blue",
+    "gold",
+    "new",
+    "old",
+    "draft",
+    "final",
+    "large",
+    "small",
+    "yes",
+    "no",
+    "unknown",
+    "none",
+    "test",
+    "alpha",
+    "beta",
+    "N/A",
+    "TBD",
+    "New~York",
+    "Los~Angeles",
+    "in~progress",
+    "on~hold",
+    "paid",
+    "unpaid",
+    "VIP",
+    "standard",
+    "premium",
+    "basic",
+    "refunded",
+    "closed",
+    "open",
+    "lost",
+    "won",
+    "high",
+    "low",
+]
 
 
 @dataclass
@@ -88,7 +215,10 @@ def _column(name: str, text: str) -> Column:
 
 def pseudoword(r: random.Random) -> str:
     """A pronounceable word that is none."""
-    return "".join(r.choice("bdfgklmnprstvz") + r.choice("aeiou") + r.choice(["", "", "n", "r", "x"]) for _ in range(r.randint(2, 3)))
+    return "".join(
+        r.choice("bdfgklmnprstvz") + r.choice("aeiou") + r.choice(["", "", "n", "r", "x"])
+        for _ in range(r.randint(2, 3))
+    )
 
 
 def made_up(r: random.Random) -> Column:
@@ -128,7 +258,10 @@ def styled(name: str, style: str) -> str:
 def make_table(r: random.Random) -> tuple[str, list[Column]]:
     """A table's name and columns: of a domain, mixed, or made up."""
     if r.random() < 0.2:
-        name, pool = f"{r.choice(words())}{r.choice(['', 's', '_data', '_log'])}", [made_up(r) for _ in range(r.randint(4, 9))]
+        name, pool = (
+            f"{r.choice(words())}{r.choice(['', 's', '_data', '_log'])}",
+            [made_up(r) for _ in range(r.randint(4, 9))],
+        )
     else:
         name = r.choice(list(domains()))
         pool = domains()[name]
@@ -187,11 +320,22 @@ def _schema(columns: list[Column]) -> Schema:
 
 def _sources(r: random.Random, table: str) -> dict[str, tuple[str, ...]]:
     names = r.sample(SOURCES, r.choice([0, 1, 1, 1, 2, 3]))
-    return {name: tuple(dict.fromkeys([r.choice(list(domains())), *r.sample(list(domains()), r.randint(0, 2))])) for name in names}
+    return {
+        name: tuple(dict.fromkeys([r.choice(list(domains())), *r.sample(list(domains()), r.randint(0, 2))]))
+        for name in names
+    }
 
 
 def _queries(r: random.Random, tables: list[str]) -> tuple[str, ...]:
-    about = [t.split(".")[-1] for t in tables] + ["revenue", "sales", "customers", "orders", "products", "margin", "costs"]
+    about = [t.split(".")[-1] for t in tables] + [
+        "revenue",
+        "sales",
+        "customers",
+        "orders",
+        "products",
+        "margin",
+        "costs",
+    ]
     names = {f"{r.choice(QUERY_WORDS)} {spoken(r.choice(about))}" for _ in range(r.choice([0, 1, 2, 3]))}
     return tuple(n.replace(" ", "_") if r.random() < 0.3 else n for n in sorted(names))
 

@@ -8,7 +8,20 @@ import re
 from agentlab.linking import spoken
 from finetune.scenes import SHORT, made_up, random_value, styled, words
 
-MONTHS = "January February March April May June July August September October November December".split()
+MONTHS = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+]
 TYPES = {
     "int": ["integer", "an integer", "int", "whole numbers", "a whole number", "integers"],
     "float": ["float", "a decimal", "decimals", "a number", "numeric", "numbers", "double", "a float", "number"],
@@ -22,9 +35,49 @@ SEPARATOR_WORDS = {
     "-": ["'-'", "dash", "the dash", "hyphen", "a hyphen", '"-"'], "/": ["slash", "'/'", "the slash"], ";": ["semicolon", "';'"],
     ":": ["colon", "':'"], "|": ["'|'", "pipe", "the pipe"], "_": ["underscore", "'_'"], ".": ["dot", "'.'", "the dot"], "@": ["'@'", "the @ sign", "at sign"],
 }  # fmt: skip
-DAYS = "sundays mondays tuesdays wednesdays thursdays fridays saturdays".split()
-ROUND = [0, 1, 2, 3, 5, 7, 10, 10, 12, 15, 20, 25, 30, 40, 50, 50, 60, 75, 80, 100, 100, 150, 200, 250, 300, 365, 500, 500, 750]
-SPELT = {2: "two", 3: "three", 5: "five", 7: "seven", 10: "ten", 12: "a dozen", 20: "twenty", 50: "fifty", 100: "a hundred"}
+DAYS = ["sundays", "mondays", "tuesdays", "wednesdays", "thursdays", "fridays", "saturdays"]
+ROUND = [
+    0,
+    1,
+    2,
+    3,
+    5,
+    7,
+    10,
+    10,
+    12,
+    15,
+    20,
+    25,
+    30,
+    40,
+    50,
+    50,
+    60,
+    75,
+    80,
+    100,
+    100,
+    150,
+    200,
+    250,
+    300,
+    365,
+    500,
+    500,
+    750,
+]
+SPELT = {
+    2: "two",
+    3: "three",
+    5: "five",
+    7: "seven",
+    10: "ten",
+    12: "a dozen",
+    20: "twenty",
+    50: "fifty",
+    100: "a hundred",
+}
 
 
 def quoted(r: random.Random, text: str) -> str:
@@ -59,21 +112,29 @@ def listing(r: random.Random, items: list[str]) -> str:
 def table(r: random.Random, name: str) -> str:
     """A table as people write it."""
     bare = name.rsplit(".", 1)[-1]
-    return r.choice([name, bare, bare, spoken(bare), "the " + spoken(bare) + " table", f"the {bare} table", spoken(bare) + " table"])
+    return r.choice(
+        [name, bare, bare, spoken(bare), "the " + spoken(bare) + " table", f"the {bare} table", spoken(bare) + " table"]
+    )
 
 
 def source(r: random.Random, name: str) -> str:
     """A source: `sales_api` is "sales API"."""
     said = spoken(name)
     said = re.sub(r"\b(api|crm|erp|db|hr|pos)\b", lambda m: m[0].upper() if r.random() < 0.6 else m[0], said)
-    return r.choice([said, said, said, name, said.title(), said.removesuffix(" db") + " database" if said.endswith(" db") else said])
+    return r.choice(
+        [said, said, said, name, said.title(), said.removesuffix(" db") + " database" if said.endswith(" db") else said]
+    )
 
 
 def new_name(r: random.Random) -> tuple[str, str]:
     """A name that isn't there yet: how it is said, and the name."""
     name = made_up(r).name if r.random() < 0.5 else "_".join(r.sample(words(), r.choice([1, 2, 2])))
     if r.random() < 0.25:
-        name = r.choice(["total", "net", "gross", "new", "clean", "full", "final", "is", "unit", "order", "customer"]) + "_" + name
+        name = (
+            r.choice(["total", "net", "gross", "new", "clean", "full", "final", "is", "unit", "order", "customer"])
+            + "_"
+            + name
+        )
     name = re.sub(r"_+", "_", name).strip("_").lower()
     p = r.random()
     if p < 0.5:
@@ -88,7 +149,11 @@ def new_name(r: random.Random) -> tuple[str, str]:
 
 def number(r: random.Random, small: bool = False) -> tuple[str, str]:
     """How a number is written, and its digits."""
-    n = r.choice([1, 2, 3, 4, 5, 8, 10, 12, 15, 20, 25]) if small else r.choice([*ROUND, 1000, 1500, 2000, 5000, 10000, 50000, 100000, r.randint(1, 9999)])
+    n = (
+        r.choice([1, 2, 3, 4, 5, 8, 10, 12, 15, 20, 25])
+        if small
+        else r.choice([*ROUND, 1000, 1500, 2000, 5000, 10000, 50000, 100000, r.randint(1, 9999)])
+    )
     p = r.random()
     if n in SPELT and p < 0.12:
         return SPELT[n], str(n)
@@ -124,7 +189,9 @@ def moment(r: random.Random) -> tuple[str, str]:
     """How a repeated moment is said, and the schedule's `when`."""
     h, m = r.randint(0, 23), r.choice([0, 0, 0, 15, 30, 45])
     clock = f"{h:02d}:{m:02d}"
-    said = r.choice([clock, clock, f"{h % 12 or 12}{f':{m:02d}' if m else ''}{r.choice(['', ' '])}{'am' if h < 12 else 'pm'}"])
+    said = r.choice(
+        [clock, clock, f"{h % 12 or 12}{f':{m:02d}' if m else ''}{r.choice(['', ' '])}{'am' if h < 12 else 'pm'}"]
+    )
     day = r.choice(DAYS)
     single = day[:-1]
     n = r.choice([2, 3, 4, 5, 6, 10, 12, 15, 20, 30])

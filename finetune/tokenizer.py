@@ -1,6 +1,6 @@
 """The offline model's tokenizer: a small byte-level BPE, with one token for each placeholder and each part of a plan.
 
-    python -m finetune.tokenizer OUT
+python -m finetune.tokenizer OUT
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ def build(size: int = SIZE, scenes_: int = 6000) -> PreTrainedTokenizerFast:
     """Train it. Words are split from their neighbours, digits stand alone, case is already folded by the linker."""
     tokenizer = Tokenizer(models.BPE())
     split = pre_tokenizers.Split(Regex(r" ?[A-Za-z]+|[0-9]|\n| ?[^\sA-Za-z0-9]+|\s"), "isolated")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
     tokenizer.decoder = decoders.ByteLevel()
     marks = [f"<{kind}{n}>" for kind, most in PLACEHOLDERS.items() for n in range(most)]
     pieces = plan_tokens()

@@ -67,7 +67,9 @@ class Action(BaseModel):
     def _one_of(self) -> Self:
         given = [name for name in self.exactly_one if getattr(self, name) is not None]
         if self.exactly_one and len(given) != 1:
-            raise ValueError(f"{self.tool()} needs exactly one of {', '.join(self.exactly_one)}; it has {given or 'none'}")
+            raise ValueError(
+                f"{self.tool()} needs exactly one of {', '.join(self.exactly_one)}; it has {given or 'none'}"
+            )
         return self
 
     @classmethod

@@ -1,0 +1,147 @@
+"""Agents: a role, a model and an authority; from an intent to a plan that may run, or to a question or a refusal.
+
+What a plan does to tables is `perform.py`'s work; which plans may run at all, `rules.py`'s. Nothing here writes.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Literal
+
+import ibis
+
+from agentlab.actions import Clarify, Refuse, Role, Schema
+from agentlab.catalog import Catalog
+from agentlab.engine import Engine
+from agentlab.entries import Entries, Entry, TableDoc
+from agentlab.errors import PlanError
+from agentlab.models import Model
+from agentlab.plan import Origin, Plan
+from agentlab.prompts import Ask
+from agentlab.rules import Issue, check
+from agentlab.view import View
+
+#: A text column with more distinct values than this isn't listed to models.
+FEW_VALUES = 50
+
+_Listed = dict[str, tuple[str, ...]]
+#: Distinct values by engine, then by the files that hold them: versions don't change, so this is never stale.
+_VALUES: weakref.WeakKeyDictionary[Engine, dict[tuple[str, int, str], _Listed]] = weakref.WeakKeyDictionary()
+
+About = Literal["column", "name", "type", "value", "how", "table", "source", "when", "store", "query"]
+_ABOUT: tuple[About, ...] = ("column", "table", "source", "store", "query", "name", "type", "value", "when")
+
+
+class Agent:
+    """Plans within one role's authority (None: any). The model may be wrong: what it plans is checked first."""
+
+    def __init__(self, role: Role | None, model: Model) -> None:
+        self.role = role
+        self.model = model
+
+    def plan(self, intent: str, view: View, entries: Entries) -> Plan:
+        """A plan for the intent, checked against `entries`; asks the model once more when a fault can be mended.
+
+        What can't be mended becomes a plan of one `clarify` or `refuse` that says why. LabError: there is no model.
+        """
+        began = time.perf_counter()
+        ask = Ask(intent, self.role, view)
+        plan, fault = self._try(ask, entries)
+        if fault:
+            plan, _ = self._try(replace(ask, fault=fault), entries)
+        # The time of both questions, if there were two.
+        spent = round((time.perf_counter() - began) * 1000, 1)
+        return plan.model_copy(update={"origin": plan.origin.model_copy(update={"milliseconds": spent})})
+
+    def _try(self, ask: Ask, entries: Entries) -> tuple[Plan, str]:
+        """A plan that may run or abstains, and the fault to feed back, if a model could mend it."""
+        try:
+            plan = self.model.plan(ask)
+        except PlanError as fault:
+            origin = Origin(intent=ask.intent, model=self.model.name)
+            return _instead(Clarify(question=f"I found no plan for this: {fault}"), origin), str(fault)
+        plan = plan.model_copy(update={"origin": plan.origin.model_copy(update={"intent": ask.intent})})
+        issues = check(plan, entries, self.role)
+        return settled(plan, issues), "; ".join(i.message for i in issues if i.severity == "mend")
+
+
+def settled(plan: Plan, issues: Sequence[Issue]) -> Plan:
+    """The plan itself when no issue keeps it from running, else one that refuses or asks, and says why."""
+    if refused := [issue for issue in issues if issue.severity == "refuse"]:
+        because = "authority" if any("authority" in issue.rule for issue in refused) else "unsafe"
+        return _instead(Refuse(reason=_told(refused), because=because), plan.origin, plan.confidence)
+    if open_ := [issue for issue in issues if issue.severity in ("mend", "clarify")]:
+        return _instead(Clarify(question=_told(open_), about=_about(open_[0])), plan.origin, plan.confidence)
+    return plan
+
+
+def _instead(action: Clarify | Refuse, origin: Origin, confidence: float = 1.0) -> Plan:
+    return Plan(actions=(action,), origin=origin, confidence=confidence)
+
+
+def _told(issues: Sequence[Issue]) -> str:
+    return "; ".join(dict.fromkeys(issue.message for issue in issues))
+
+
+def _about(issue: Issue) -> About:
+    return next((about for about in _ABOUT if about in issue.rule), "how")
+
+
+def view_of(catalog: Entries, engine: Engine, root: Catalog) -> View:
+    """What a planner sees of a lab: of tables, names, types and short lists of values; never the rows.
+
+    `catalog` may be a draft of `root`, whose pending tables are then seen, too.
+    """
+    tables = sorted(catalog.entries("table"), key=lambda entry: entry.at, reverse=True)
+    tables.sort(key=lambda entry: entry.name.startswith("quarantine."))
+    stores = [entry.name for entry in catalog.entries("store")]
+    pipelines = [entry.name for entry in catalog.entries("pipeline")]
+    return View(
+        tables={entry.name: entry.doc["schema"] for entry in tables},
+        sources={entry.name: tuple(entry.doc["resources"]) for entry in catalog.entries("source")},
+        stores=tuple(stores),
+        queries=tuple(entry.name for entry in catalog.entries("query")),
+        tasks=(*pipelines, *(f"{store} refresh" for store in stores)),
+        values={entry.name: found for entry in tables if (found := _values(entry, engine, root))},
+        origins={entry.name: found for entry in tables if (found := tuple(_origins(entry, root)))},
+    )
+
+
+def _origins(entry: Entry, catalog: Catalog) -> list[str]:
+    """The source's and the resource's names of every pull that a table has had, the latest first."""
+    versions = [version for version in catalog.history("table", entry.name) if version.n < entry.n]
+    pulled = [version.doc["source"] for version in (entry, *reversed(versions)) if version.doc.get("source")]
+    return list(dict.fromkeys(part for source in pulled for part in source.split(".", 1)))
+
+
+def _values(entry: Entry, engine: Engine, catalog: Catalog) -> _Listed:
+    known = _VALUES.setdefault(engine, {})
+    key = (entry.name, entry.n, entry.run)
+    if key not in known:
+        doc = TableDoc.model_validate(entry.doc)
+        known[key] = dict(_few(engine, engine.read(doc, catalog.root), doc.schema_))
+    return known[key]
+
+
+def _few(engine: Engine, table: ibis.Table, schema: Schema) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The text columns with few distinct values, and the values, most frequent first. One pass says which they are."""
+    texts = [column for column, kind in schema.items() if kind == "text"]
+    if not texts:
+        return
+    counted = table.aggregate(**{f"n{i}": table[column].approx_nunique() for i, column in enumerate(texts)})
+    (sizes,) = engine.con.to_pyarrow(counted).to_pylist()
+    for i, column in enumerate(texts):
+        # The quick count may err by a few percent; the list itself is exact.
+        if (sizes[f"n{i}"] or 0) <= FEW_VALUES * 1.2:
+            values = _distinct(engine, table, column)
+            if 0 < len(values) <= FEW_VALUES:
+                yield column, values
+
+
+def _distinct(engine: Engine, table: ibis.Table, column: str) -> tuple[str, ...]:
+    counted = table.filter(table[column].notnull()).group_by(value=table[column]).aggregate(times=lambda t: t.count())
+    ordered = counted.order_by(ibis.desc("times"), "value").limit(FEW_VALUES + 1)
+    return tuple(engine.con.to_pyarrow(ordered)["value"].to_pylist())

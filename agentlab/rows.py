@@ -1,0 +1,90 @@
+"""The rows of an Ibis table: their stored order, and SQL expressions computed over them.
+
+The stored order is that of the files. No column holds it; where a form needs it, rows are numbered as they are read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import ibis
+import ibis.expr.datatypes as dt
+import ibis.expr.operations as ops
+from sqlglot import exp
+
+from agentlab.engine import DTYPES, SQL_TYPES
+from agentlab.expressions import Expression
+
+#: Window functions whose result depends on the order of single rows, so that a tie must be broken.
+_BY_ROW = (exp.RowNumber, exp.Lag, exp.Lead, exp.Ntile)
+#: Those for which an order matters only where none is given: with one, rows that tie are one to them.
+_BY_EDGE = (exp.FirstValue, exp.LastValue)
+
+
+def numbered(table: ibis.Table) -> tuple[ibis.Table, str]:
+    """The table with a column that holds each row's place in the stored order, and that column's name, a new one."""
+    at = "row"
+    while any(column.lower().startswith(at) for column in table.columns):
+        at += "_"
+    return table.mutate(ibis.row_number().name(at)), at
+
+
+def unnumbered(rows: ibis.Table, at: str, *more: str) -> ibis.Table:
+    """The rows back in the order of `at`, without it and without the other columns that helped."""
+    return rows.order_by(at).drop(at, *more)
+
+
+def satisfying(table: ibis.Table, condition: Expression) -> ibis.Table:
+    """The rows for which the condition is true."""
+    return _selected(table, exp.select("*").where(condition.tree), dict(table.schema().items()))
+
+
+def derived(table: ibis.Table, column: str, expression: Expression) -> ibis.Table:
+    """The table with a column added, or replaced in its place; windows go by the stored order where theirs is open."""
+    if not expression.tree.find(exp.Window):
+        return _with(table, column, expression.tree, DTYPES[expression.type], SQL_TYPES[expression.type])
+    rows, at = numbered(table)
+    tree = expression.tree.transform(_by_stored_order, at)
+    return unnumbered(_with(rows, column, tree, DTYPES[expression.type], SQL_TYPES[expression.type]), at)
+
+
+def _with(table: ibis.Table, column: str, tree: exp.Expr, dtype: dt.DataType, sql_type: str) -> ibis.Table:
+    value = exp.alias_(exp.cast(tree, sql_type, dialect="duckdb"), column, quoted=True)
+    schema = {**dict(table.schema().items()), column: dtype}
+    chosen = [value if name == column else exp.column(name, quoted=True) for name in schema]
+    return _selected(table, exp.select(*chosen), schema)
+
+
+def _selected(table: ibis.Table, query: exp.Select, schema: Mapping[str, dt.DataType]) -> ibis.Table:
+    """The table through a SELECT of ours. Its alias follows from what it stands for, so equal plans give equal SQL."""
+    dialect = _dialect(table)
+    digest = hashlib.md5(str(ibis.to_sql(table, dialect=dialect)).encode(), usedforsecurity=False).hexdigest()
+    alias = f"rows_{digest[:12]}"
+    text = query.from_(exp.to_identifier(alias, quoted=True)).sql(dialect=dialect)
+    return ops.SQLStringView(table.alias(alias).op(), text, ibis.schema(schema)).to_expr()
+
+
+def _dialect(table: ibis.Table) -> str:
+    backends, _ = table._find_backends()
+    return str(backends[0].name) if backends else "duckdb"
+
+
+def _by_stored_order(node: exp.Expr, at: str) -> exp.Expr:
+    """In windows that leave an order open the stored one decides: it breaks ties, or stands where none is given."""
+    if not isinstance(node, exp.Window):
+        return node
+    function = next(node.this.find_all(*_BY_ROW, *_BY_EDGE), None)
+    order = node.args.get("order")
+    stored = exp.Ordered(this=exp.column(at, quoted=True))
+    if isinstance(function, _BY_ROW):
+        node.set("order", exp.Order(expressions=[*(order.expressions if order else ()), stored]))
+    elif isinstance(function, _BY_EDGE) and not order:
+        node.set("order", exp.Order(expressions=[stored]))
+        node.set("spec", node.args.get("spec") or _every_row())
+    return node
+
+
+def _every_row() -> exp.WindowSpec:
+    start, end = {"start": "UNBOUNDED", "start_side": "PRECEDING"}, {"end": "UNBOUNDED", "end_side": "FOLLOWING"}
+    return exp.WindowSpec(kind="ROWS", **start, **end)

@@ -1,0 +1,75 @@
+"""What an intent leaves unsaid is filled in when one thing fits, and asked when two do."""
+
+from typing import Any
+
+from agentlab.completion import complete
+from agentlab.linking import Index, link
+from agentlab.slots import prompt_text
+from agentlab.view import View
+
+VIEW = View(
+    tables={"staging.orders": {"id": "int", "price": "float"}, "core.users": {"id": "int", "age": "int"}},
+    sources={"sales_api": ("orders", "returns"), "crm": ("users",)},
+    stores=("finance", "gold"),
+    origins={"staging.orders": ("sales_api", "orders")},
+)
+
+
+def completed(intent: str, *calls: dict[str, Any], view: View = VIEW) -> list[dict[str, Any]]:
+    linked = link(intent, Index(view))
+    prompt_text(linked, view, None)
+    return complete([{"name": c.pop("name"), "arguments": c} for c in calls], linked, view)
+
+
+def test_the_only_table_that_has_the_column() -> None:
+    assert completed("fill age with 0", {"name": "fill", "column": "age", "value": 0})[0]["arguments"]["table"] == "core.users"
+
+
+def test_two_tables_that_fit_are_a_question_that_names_them() -> None:
+    (question,) = completed("sort by id", {"name": "sort", "by": ["id"]})
+    assert question["name"] == "clarify"
+    assert "staging.orders" in question["arguments"]["question"]
+    assert "core.users" in question["arguments"]["question"]
+
+
+def test_a_mentioned_table_decides() -> None:
+    assert completed("sort users by id", {"name": "sort", "by": ["id"]})[0]["arguments"]["table"] == "core.users"
+
+
+def test_later_actions_go_on_with_the_table_of_the_earlier() -> None:
+    calls = completed("x", {"name": "rename", "column": "age", "to": "years"}, {"name": "sort", "by": ["years"]})
+    assert [c["arguments"]["table"] for c in calls] == ["core.users", "core.users"]
+
+
+def test_a_pull_without_a_resource_takes_the_sources_first() -> None:
+    (pull,) = completed("pull from the sales api", {"name": "pull", "source": "sales_api"})
+    assert (pull["arguments"]["resource"], pull["arguments"]["into"]) == ("orders", "staging.orders")
+
+
+def test_a_resource_alone_names_its_source_and_ingestion_writes_to_staging() -> None:
+    (pull,) = completed("get users into people", {"name": "pull", "resource": "users", "into": "people"})
+    assert (pull["arguments"]["source"], pull["arguments"]["into"]) == ("crm", "staging.people")
+
+
+def test_a_pull_from_nowhere_in_particular_is_a_question() -> None:
+    assert completed("pull the data", {"name": "pull"})[0]["arguments"]["about"] == "source"
+
+
+def test_a_new_store_is_what_is_published_to_and_refreshed() -> None:
+    calls = completed(
+        "new store for the sales data, refreshed nightly",
+        {"name": "provision", "store": "sales"}, {"name": "publish"}, {"name": "schedule", "when": "nightly"},
+    )  # fmt: skip
+    assert calls[1]["arguments"] == {"store": "sales", "table": "staging.orders"}
+    assert calls[2]["arguments"]["task"] == "sales refresh"
+
+
+def test_publishing_with_two_stores_is_a_question() -> None:
+    assert completed("publish orders", {"name": "publish", "table": "staging.orders"})[0]["arguments"]["about"] == "store"
+
+
+def test_a_new_store_without_any_table_is_still_made() -> None:
+    empty = View()
+    calls = completed("a store for sales, nightly", {"name": "provision", "store": "sales"}, {"name": "publish"},
+                      {"name": "schedule", "when": "nightly"}, view=empty)  # fmt: skip
+    assert [c["name"] for c in calls] == ["provision", "schedule"]

@@ -1,0 +1,126 @@
+"""The small model's form: what training writes, serving reads; every answer under the grammar names only what exists."""
+
+import random
+
+import llguidance.hf
+import pytest
+from llguidance import LLMatcher
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from agentlab.errors import PlanError
+from agentlab.linking import link
+from agentlab.plan import Plan
+from agentlab.prompts import Ask
+from agentlab.slot_grammar import grammar
+from agentlab.slots import COLUMN, LITERAL, Slots, decode, encode, index_of, prompt_text
+from agentlab.view import View
+from finetune import intents, scenes
+from finetune.tokenizer import PLACEHOLDERS
+
+VIEW = View(
+    tables={"staging.orders": {"customer_id": "int", "quantity": "int", "unit_price": "float", "status": "text"}},
+    sources={"sales_api": ("orders",)},
+    queries=("daily revenue",),
+)
+
+
+@pytest.fixture(scope="module")
+def matcher():  # type: ignore[no-untyped-def]
+    """Bytes and placeholders are tokens enough to walk a grammar."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    marks = [f"<{kind}{n}>" for kind, most in PLACEHOLDERS.items() for n in range(most)]
+    tokenizer.add_special_tokens(["<|im_end|>", *marks])
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>")
+    known = llguidance.hf.from_tokenizer(fast, n_vocab=len(fast), eos_token=fast.eos_token_id)
+
+    def accepts(rules: str, answer: str) -> bool:
+        walk = LLMatcher(known, LLMatcher.grammar_from_lark(rules), log_level=0)
+        assert not walk.is_error(), walk.get_error()
+        return all(walk.consume_token(t) for t in fast.encode(answer)) and walk.is_accepting()
+
+    return accepts
+
+
+def linked_in(intent: str, view: View = VIEW):  # type: ignore[no-untyped-def]
+    linked = link(intent, index_of(view))
+    prompt_text(linked, view, None)
+    return linked
+
+
+def test_an_answer_is_read_as_it_was_written() -> None:
+    linked = linked_in("rename the customer_id field to cust_id and keep rows with quantity over 5")
+    calls = [
+        {"name": "rename", "arguments": {"column": "customer_id", "to": "cust_id"}},
+        {"name": "filter", "arguments": {"where": f"{COLUMN.format('quantity')}>{LITERAL.format('5')}"}},
+    ]
+    read = decode(encode(calls, linked), linked)
+    assert read[0] == calls[0]
+    assert read[1]["arguments"]["where"] == '"quantity" > 5'
+
+
+def test_a_value_that_the_intent_does_not_say_cannot_be_written() -> None:
+    with pytest.raises(PlanError, match="doesn't say 'client'"):
+        encode([{"name": "rename", "arguments": {"column": "status", "to": "client"}}], linked_in("rename status"))
+
+
+def test_dropping_rows_keeps_those_where_the_condition_is_unknown() -> None:
+    linked = linked_in("drop rows with quantity over 5")
+    where = f"NOT({COLUMN.format('quantity')}>{LITERAL.format('5')})"
+    read = decode(encode([{"name": "filter", "arguments": {"where": where}}], linked), linked)
+    assert read[0]["arguments"]["where"] == '("quantity" > 5) IS NOT TRUE'
+
+
+def test_quotes_in_names_and_values_stay_inside_them() -> None:
+    view = View(tables={"t": {'a"b': "text"}})
+    linked = linked_in("""keep rows where 'a"b' is "it's; DROP TABLE t" """, view)
+    slot = {value: slot for slot, value in linked.slots.items()}
+    answer = f'filter: where="{slot[chr(97) + chr(34) + chr(98)]}={slot["it" + chr(39) + "s; DROP TABLE t"]}"'
+    assert decode(answer, linked)[0]["arguments"]["where"] == '"a""b" = \'it\'\'s; DROP TABLE t\''
+
+
+def test_what_generated_intents_ask_is_said_in_the_grammar_and_read_back(matcher) -> None:  # type: ignore[no-untyped-def]
+    r = random.Random(3)
+    for _ in range(80):
+        scene = scenes.make(r)
+        intent, role, calls, _ = intents.sample(scene, r)
+        linked = link(intent, scene.index)
+        prompt_text(linked, scene.view, role)
+        try:
+            answer = encode(calls, linked)
+        except PlanError:
+            continue
+        assert matcher(grammar(linked, role), answer), (intent, answer)
+        assert [c["name"] for c in decode(answer, linked)] == [c["name"] for c in calls]
+
+
+def test_the_grammar_knows_only_what_is_there(matcher) -> None:  # type: ignore[no-untyped-def]
+    linked = linked_in("rename customer_id to cust_id")
+    rules = grammar(linked, None)
+    assert matcher(rules, "rename: column=<c0> to=<v0>")
+    assert not matcher(rules, "rename: column=<c40> to=<v0>")
+    assert not matcher(rules, "publish: table=<t1>")
+    assert not matcher(rules, "rename: column=<c0>")
+
+
+def test_a_roles_grammar_has_only_its_own_actions(matcher) -> None:  # type: ignore[no-untyped-def]
+    linked = linked_in("rename customer_id to cust_id")
+    assert not matcher(grammar(linked, "quality"), "rename: column=<c0> to=<v0>")
+    assert matcher(grammar(linked, "quality"), "refuse: because=authority")
+
+
+def test_a_prompt_reads_answers_into_whole_plans() -> None:
+    prompt = Slots().prompt(Ask("pull the latest 10,000 rows from the sales api", None, VIEW))
+    plan = Plan.from_calls(prompt.read("pull: source=<s0> limit=<n0> order=newest"))
+    assert str(plan) == (
+        "pull(source='sales_api', resource='orders', into='staging.orders', limit=10000, order='newest')"
+    )
+
+
+def test_hostile_names_do_not_reach_the_grammar(matcher) -> None:  # type: ignore[no-untyped-def]
+    view = View(tables={'x"; start: /.*/': {'"\n<c0>': "int", "a|b": "text"}})
+    linked = linked_in("drop a|b", view)
+    assert matcher(grammar(linked, None), "drop_columns: columns=[<c0>]")
