@@ -92,11 +92,14 @@ def _tree(sql: str) -> exp.Expr:
     if fault := _token_fault(tokens, sql):
         raise _fault(fault, sql)
     try:
-        return cast(exp.Expr, _DUCKDB.parser().parse_into(exp.Condition, tokens, sql)[0])
+        tree = _DUCKDB.parser().parse_into(exp.Condition, tokens, sql)[0]
     except RecursionError:
         raise _fault("nested too deep; split it into several derived columns", sql) from None
     except Exception as fault:  # the parser meets some broken SQL with an IndexError and the like
         raise _fault(_syntax(fault), sql) from None
+    if tree is None:
+        raise _fault("there is no expression", sql)
+    return tree
 
 
 def _syntax(fault: Exception) -> str:

@@ -1,0 +1,226 @@
+"""Tables in, tables out: real files, a real DuckDB, and nothing outside the lab's folder."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import ibis
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from agentlab.engine import DuckDB, Written, schema_of
+from agentlab.entries import TableDoc
+from agentlab.errors import LabError, PlanError
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[DuckDB]:
+    engine = DuckDB(tmp_path / "lab")
+    yield engine
+    engine.close()
+
+
+def written(lab: DuckDB, columns: dict[str, Any], name: str = "orders/v1-r1") -> Written:
+    return lab.write(lab.memtable(pa.table(columns)), lab.root / "tables" / name)
+
+
+def read(lab: DuckDB, schema: dict[str, Any], projection: Any = None) -> list[dict[str, Any]]:
+    doc = TableDoc(path="tables/orders/v1-r1", schema=schema, rows=0, projection=projection)
+    rows: list[dict[str, Any]] = lab.con.to_pyarrow(lab.read(doc, lab.root)).to_pylist()
+    return rows
+
+
+# Written and read.
+
+
+def test_what_is_written_is_read_back(lab: DuckDB):
+    rows = {
+        **{"i": [1, None], "f": [0.5, None], "t": ["ü", None], "b": [True, None]},
+        **{"d": [date(2024, 1, 5), None], "at": [datetime(2024, 1, 5, 10, 30), None]},
+    }
+    found = written(lab, rows)
+    assert found.schema == {"i": "int", "f": "float", "t": "text", "b": "bool", "d": "date", "at": "timestamp"}
+    assert found.rows == 2
+    assert found.bytes == sum(file.stat().st_size for file in (lab.root / "tables/orders/v1-r1").iterdir())
+    assert read(lab, found.schema) == [dict(zip(rows, row, strict=True)) for row in zip(*rows.values(), strict=True)]
+
+
+def test_types_that_we_do_not_have_become_those_that_we_have(lab: DuckDB):
+    at = datetime(2024, 1, 5, 10, 30, tzinfo=UTC)
+    found = written(
+        lab, {"money": [Decimal("1.50")], "tags": [["a", "b"]], "at": [at], "who": [{"id": 7}], "no": [None]}
+    )
+    assert found.schema == {"money": "float", "tags": "json", "at": "timestamp", "who": "json", "no": "text"}
+    assert read(lab, found.schema) == [
+        {"money": 1.5, "tags": '["a","b"]', "at": at.replace(tzinfo=None), "who": '{"id":7}', "no": None}
+    ]
+
+
+def test_a_table_without_rows_keeps_its_columns(lab: DuckDB):
+    found = written(lab, {"id": pa.array([], "int64"), "name": pa.array([], "string")})
+    assert (found.schema, found.rows) == ({"id": "int", "name": "text"}, 0)
+    assert read(lab, found.schema) == []
+
+
+def test_files_are_compressed_parquet_that_anyone_can_read(lab: DuckDB):
+    written(lab, {"id": list(range(200_000))})
+    (file,) = (lab.root / "tables/orders/v1-r1").glob("*.parquet")
+    shown = pq.ParquetFile(file)
+    assert shown.metadata.num_row_groups > 1
+    assert shown.metadata.row_group(0).column(0).compression == "ZSTD"
+    assert shown.read()["id"].to_pylist() == list(range(200_000))
+
+
+def test_names_with_quotes_and_folders_that_look_like_partitions_are_just_names(lab: DuckDB):
+    found = written(lab, {'say "hi"': [1], "it's": [2]}, name="it's/day=1")
+    doc = TableDoc(path="tables/it's/day=1", schema=found.schema, rows=1)
+    assert lab.con.to_pyarrow(lab.read(doc, lab.root)).to_pylist() == [{'say "hi"': 1, "it's": 2}]
+
+
+def test_a_projection_renames_drops_reorders_and_casts_what_is_in_the_files(lab: DuckDB):
+    written(lab, {"a": [1, 2], "b": ["x", "7"], "c": [0, 0]})
+    shown = read(lab, {"number": "int", "id": "float"}, projection=[("number", "b", "int"), ("id", "a", "float")])
+    assert shown == [{"number": None, "id": 1.0}, {"number": 7, "id": 2.0}]
+
+
+def test_a_version_whose_files_are_gone_is_a_matter_for_a_person(lab: DuckDB):
+    with pytest.raises(LabError, match="files of a table are gone: tables/orders/v1-r1"):
+        read(lab, {"a": "int"})
+
+
+# Whole or not at all.
+
+
+def test_a_write_that_fails_leaves_nothing(lab: DuckDB):
+    texts = lab.memtable(pa.table({"a": ["1", "two"]}))
+    with pytest.raises(PlanError, match=r"the data doesn't allow it: .*two"):
+        lab.write(texts.mutate(a=texts.a.cast("int64")), lab.root / "tables/orders/v1-r1")
+    assert list((lab.root / "tables/orders").iterdir()) == []
+
+
+def test_what_a_crashed_write_left_is_replaced(lab: DuckDB):
+    part = lab.root / "tables/orders/v1-r1.part"
+    part.mkdir(parents=True)
+    (part / "data.parquet").write_text("half")
+    assert written(lab, {"a": [1]}).rows == 1
+    assert [path.name for path in (lab.root / "tables/orders").iterdir()] == ["v1-r1"]
+
+
+def test_a_version_is_written_once(lab: DuckDB):
+    (lab.root / "tables/orders/v1-r1").mkdir(parents=True)
+    written(lab, {"a": [1]})
+    with pytest.raises(LabError, match="v1-r1 is written already"):
+        written(lab, {"a": [2]})
+    assert read(lab, {"a": "int"}) == [{"a": 1}]
+
+
+# SQL.
+
+
+@pytest.fixture
+def views(lab: DuckDB) -> dict[str, ibis.Table]:
+    orders = lab.memtable(pa.table({"id": [1, 2, 3], "who": ["a", "b", "a"], "paid": [5, 7, 1]}))
+    return {"staging.orders": orders, "people": lab.memtable(pa.table({"who": ["a"], "name": ["Ann"]}))}
+
+
+@pytest.mark.parametrize(
+    ("query", "rows"),
+    [
+        ("select sum(paid) as s from staging.orders", [{"s": 13}]),
+        ("select orders.id from STAGING.Orders where paid > 5", [{"id": 2}]),
+        ("select staging.orders.id from staging.orders order by 1 desc limit 1", [{"id": 3}]),
+        (
+            "select p.name, o.id from staging.orders o join people p using (who) order by id",
+            [{"name": "Ann", "id": 1}, {"name": "Ann", "id": 3}],
+        ),
+        ("with orders as (select 9 as id) select id from orders", [{"id": 9}]),
+        ("select id from staging.orders where paid = (select max(paid) from staging.orders)", [{"id": 2}]),
+        ("select 1 as n union all select 2 order by n", [{"n": 1}, {"n": 2}]),
+    ],
+)
+def test_a_query_reads_tables_by_their_names(query: str, rows: list[Any], lab: DuckDB, views: dict[str, ibis.Table]):
+    assert lab.sql(query, views).to_pylist() == rows
+
+
+@pytest.mark.parametrize(
+    ("query", "fault"),
+    [
+        ("select * from staging.order", "did you mean 'staging.orders'?"),
+        ("select * from read_text('catalog.sqlite')", "tables of the lab by name, not .READ_TEXT"),
+        ("select * from 'data.parquet'", "no table 'data.parquet'"),
+        ('with "x.parquet" as (select 1) select * from "x.parquet"', "no table 'x.parquet'"),
+        ("select * from people, lateral glob('*')", "tables of the lab by name"),
+        ("drop table people", "this is a DROP"),
+        ("select 1; select 2", "this is 2 statements"),
+        ("set threads = 1", "this is a SET"),
+        ("copy people to 'x.csv'", "this is a COPY"),
+        ("attach 'x.duckdb'", "this is a ATTACH"),
+        ("", "a query is one SELECT"),
+        ("select from where", "can't read the query|doesn't allow it"),
+        ("select nam from people", "nam"),
+    ],
+)
+def test_a_query_that_is_anything_else_is_refused(query: str, fault: str, lab: DuckDB, views: dict[str, ibis.Table]):
+    with pytest.raises(PlanError, match=fault):
+        lab.sql(query, views)
+
+
+def test_a_query_leaves_no_views_behind(lab: DuckDB, views: dict[str, ibis.Table]):
+    lab.sql("select * from staging.orders, people", views)
+    with pytest.raises(PlanError):
+        lab.sql("select nothing from people", views)
+    assert (
+        lab.con.raw_sql("select view_name from duckdb_views() where starts_with(view_name, 'ibis_view')").fetchall()
+        == []
+    )
+
+
+def test_a_bound_query_can_be_explained(lab: DuckDB, views: dict[str, ibis.Table]):
+    with lab.bound("select * from people", views) as text:
+        assert "physical_plan" in lab.con.raw_sql(f"explain {text}").fetchall()[0]
+
+
+def test_nothing_outside_the_lab_can_be_read(lab: DuckDB, tmp_path: Path):
+    pq.write_table(pa.table({"secret": [1]}), tmp_path / "outside.parquet")
+    for statement in (
+        f"select * from read_parquet('{tmp_path}/outside.parquet')",
+        f"select * from read_parquet('{lab.root}/../outside.parquet')",
+        f"copy (select 1) to '{tmp_path}/x.csv'",
+        "set enable_external_access = true",
+        "set allowed_directories = ['/']",
+        "install httpfs",
+    ):
+        with pytest.raises(duckdb.Error):
+            lab.con.raw_sql(statement)
+
+
+def test_each_thread_has_its_own_connection_to_the_same_lab(lab: DuckDB):
+    def work(number: int) -> None:
+        for turn in range(3):
+            written(lab, {"n": [number] * 10}, name=f"t{number}/v{turn}")
+            doc = TableDoc(path=f"tables/t{number}/v{turn}", schema={"n": "int"}, rows=10)
+            found.append(
+                lab.sql("select sum(n) as s from t", {"t": lab.read(doc, lab.root)})["s"][0].as_py() == number * 10
+            )
+
+    found: list[bool] = []
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [True] * 12
+
+
+def test_a_schema_is_in_our_types():
+    table = ibis.table(
+        {"a": "uint8", "b": "decimal(10, 2)", "c": "time", "d": "timestamp('UTC')", "e": "map<string, int>"}
+    )
+    assert schema_of(table) == {"a": "int", "b": "float", "c": "text", "d": "timestamp", "e": "json"}
