@@ -269,7 +269,8 @@ def _decode(name: str, kind: str | None, text: str, linked: Linked) -> Any:
         items = [item for item in text[1:-1].split(",") if item]
         return [_decode_measure(i, linked) if name == "measures" else _decode(name, kind, i, linked) for i in items]
     if kind in ("expr", "where"):
-        sql = re.sub(r" {2,}", " ", _SQL_SLOT.sub(lambda m: _sql(m[0], linked), text[1:-1])).strip()
+        spaced = re.sub(r" (AND|OR)(?=[a-z])", r" \1 ", text[1:-1])
+        sql = re.sub(r" {2,}", " ", _SQL_SLOT.sub(lambda m: _sql(m[0], linked), spaced)).strip()
         return _not_true(sql) if kind == "where" else sql
     if kind == "when":
         return re.sub(r"\s+", " ", _SLOT.sub(lambda m: f" {linked.slots[m[0]]} ", text[1:-1])).strip()
