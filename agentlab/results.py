@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -54,15 +57,16 @@ def _comparable(column: pa.Array) -> pa.Array:
     return column
 
 
-def _unlike(left: pa.Array, right: pa.Array) -> np.ndarray:
+def _unlike(left: pa.Array, right: pa.Array) -> npt.NDArray[Any]:
     missing, other = _numpy(left.is_null()), _numpy(right.is_null())
     if pa.types.is_floating(left.type):
         same = np.isclose(_numpy(left), _numpy(right), rtol=TOLERANCE, atol=0.0, equal_nan=True)
     else:
         same = _numpy(pc.fill_null(pc.equal(left, right), True))
-    return (missing != other) | ~(same | missing)
+    unlike: npt.NDArray[Any] = (missing != other) | ~(same | missing)
+    return unlike
 
 
-def _numpy(values: pa.Array) -> np.ndarray:
-    plain: np.ndarray = np.asarray(values.to_numpy(zero_copy_only=False))
+def _numpy(values: pa.Array) -> npt.NDArray[Any]:
+    plain: npt.NDArray[Any] = np.asarray(values.to_numpy(zero_copy_only=False))
     return plain

@@ -177,7 +177,7 @@ def _measure(bench: Bench, built: _Built, name: str, query: Query) -> Measured:
         unlike = difference(fetch(bench.engine, base)[0], fetch(bench.engine, other)[0])
         if unlike:
             return lost("differs", unlike)
-        before, after = _interleaved(bench, base, other)
+        before, after = _confirmed(bench, base, other)
     except AgentlabError as fault:
         return lost("failed", str(fault))
     gain = before / after
@@ -198,8 +198,17 @@ def laid_out(
     return bind(engine, query, {**views, candidate.table: copy})
 
 
+def _confirmed(bench: Bench, base: str, other: str) -> tuple[float, float]:
+    """Medians in milliseconds. What looks faster is measured afresh, and only the second measurement counts.
+
+    On a busy machine a query beat itself by 1.2 times in 1 of 40 measurements, and many candidates are tried.
+    """
+    before, after = _interleaved(bench, base, other)
+    return _interleaved(bench, base, other) if before / after >= LEAST_GAIN else (before, after)
+
+
 def _interleaved(bench: Bench, base: str, other: str) -> tuple[float, float]:
-    """Medians in milliseconds. The sides take turns, and in who goes first too, so that a busy machine hits both."""
+    """Medians of one measurement. The sides take turns, and in who goes first too, so that a busy machine hits both."""
     times: dict[str, list[float]] = {base: [], other: []}
     for number in range(max(bench.rounds, LEAST_ROUNDS)):
         for sql in (base, other) if number % 2 else (other, base):
