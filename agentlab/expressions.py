@@ -89,8 +89,8 @@ def _tree(sql: str) -> exp.Expr:
         tokens = _DUCKDB.tokenize(sql)
     except SqlglotError:
         raise _fault("can't be read as SQL: a quote or comment isn't closed", sql) from None
-    if fault := _token_fault(tokens, sql):
-        raise _fault(fault, sql)
+    if refusal := _token_fault(tokens, sql):
+        raise _fault(refusal, sql)
     try:
         tree = _DUCKDB.parser().parse_into(exp.Condition, tokens, sql)[0]
     except RecursionError:

@@ -37,8 +37,8 @@ _WITHIN: dict[type[exp.Expr], tuple[type[exp.Expr], ...]] = {
 }
 #: Arguments that change what an allowed node means.
 _NO_ARGS = ("field", "query", "unnest", "alias", "first", "exclude", "action", "collation", "with_fill", "zone")
-#: The most arguments of functions that some dialects give more. To imitate those in DuckDB, sqlglot repeats the arguments,
-#: so nested calls would grow exponentially, in a message too.
+#: The most arguments of functions that some dialects give more. To imitate those in DuckDB, sqlglot repeats the
+#: arguments, so nested calls would grow exponentially, in a message too.
 _MOST: dict[type[exp.Expr], int] = {
     **{exp.Ceil: 1, exp.Floor: 1, exp.Length: 1, exp.StrPosition: 2, exp.Left: 2, exp.Right: 2},
     **{exp.Substring: 3, exp.SplitPart: 3},

@@ -1,0 +1,150 @@
+"""Greedy decoding under a grammar: what the grammar forces goes through the model as one chunk, prompts share prefixes.
+
+For one causal model of transformers on CPU. Sampling, batches and other devices are not for here.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import llguidance.hf
+import numpy as np
+import torch
+from llguidance import LLMatcher
+from transformers import DynamicCache
+
+from agentlab.errors import LabError, PlanError
+
+#: How many prompts' keys and values are kept. For Qwen2.5-0.5B a prompt takes 24 KB a token, so 60 MB for 2,500.
+MOST_PREFIXES = 6
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Tokens without the end mark, how sure the model was of its own choices (0 to 1), and the prompt's tokens."""
+
+    tokens: list[int]
+    confidence: float
+    prompt_tokens: int
+    cached_tokens: int
+
+
+class Prefixes:
+    """The keys and values of the last prompts, by their tokens. A kept cache is never changed: what is taken is a view.
+
+    A prompt replaces one with which it shares more than half, so that each agent's catalog keeps its place.
+    """
+
+    def __init__(self, most: int = MOST_PREFIXES) -> None:
+        self.most = most
+        self._kept: list[tuple[list[int], DynamicCache]] = []
+
+    def take(self, tokens: Sequence[int]) -> tuple[DynamicCache, int]:
+        """A cache of the longest known beginning of `tokens`, and how many that is; never all of them."""
+        best, cache = 0, DynamicCache()
+        for known, kept in self._kept:
+            count = min(_common(known, tokens), len(tokens) - 1)
+            if count > best:
+                best, cache = count, kept
+        return (_view(cache, best), best) if best else (cache, 0)
+
+    def keep(self, tokens: Sequence[int], cache: DynamicCache) -> None:
+        """Remember what `cache` now holds: the keys and values of exactly these tokens."""
+        others = [entry for entry in self._kept if 2 * _common(entry[0], tokens) <= len(tokens)]
+        self._kept = [*others, (list(tokens), _view(cache, len(tokens)))][-self.most :]
+
+
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+def _view(cache: DynamicCache, count: int) -> DynamicCache:
+    """The first `count` tokens of a cache, without copying: a layer's `update` makes new tensors."""
+    view = copy.copy(cache)
+    view.layers = [copy.copy(layer) for layer in cache.layers]
+    view.crop(count - cache.get_seq_length())
+    return view
+
+
+class Decoder:
+    """Decodes one answer at a time; calls from several threads wait for each other.
+
+    `ends` are the tokens that end an answer.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, ends: Sequence[int]) -> None:
+        self.model = model
+        self.ends = frozenset(ends)
+        self.prefixes = Prefixes()
+        self._size: int = model.config.vocab_size
+        self._vocabulary = llguidance.hf.from_tokenizer(tokenizer, n_vocab=self._size, eos_token=list(ends))
+        self._matcher = lru_cache(maxsize=8)(self._compiled)
+        self._turn = threading.Lock()
+
+    def decode(self, prompt: Sequence[int], grammar: str, most: int) -> Answer:
+        """The answer, by the likeliest token that the grammar allows. PlanError when it exceeds `most` tokens."""
+        with self._turn, torch.inference_mode():
+            cache, cached = self.prefixes.take(prompt)
+            told, chances = self._walk(cache, prompt, cached, self._matcher(grammar).deep_copy(), most)
+        confidence = math.exp(sum(chances) / len(chances)) if chances else 1.0
+        return Answer(told, confidence, len(prompt), cached)
+
+    def _walk(
+        self, cache: DynamicCache, prompt: Sequence[int], cached: int, matcher: LLMatcher, most: int
+    ) -> tuple[list[int], list[float]]:
+        answer, chances = self._forced(matcher), list[float]()
+        logits = self._feed(cache, [*prompt[cached:], *answer])
+        self.prefixes.keep([*prompt, *answer], cache)
+        while not matcher.is_stopped():
+            token, chance, free = self._choose(logits, matcher)
+            if free:
+                chances.append(chance)
+            if token in self.ends:
+                break
+            self._consume(matcher, [token])
+            chunk = [token, *self._forced(matcher)]
+            answer += chunk
+            if len(answer) > most:
+                raise PlanError(f"the answer was cut off at {most} tokens; ask for fewer steps at once")
+            if not matcher.is_stopped():
+                logits = self._feed(cache, chunk)
+        return answer, chances
+
+    def _compiled(self, grammar: str) -> LLMatcher:
+        matcher = LLMatcher(self._vocabulary, grammar, log_level=0)
+        if matcher.is_error():
+            raise LabError(f"the grammar can't be compiled: {matcher.get_error()[:500]}")
+        return matcher
+
+    def _forced(self, matcher: LLMatcher) -> list[int]:
+        tokens = [token for token in matcher.compute_ff_tokens() if token not in self.ends]
+        self._consume(matcher, tokens)
+        return tokens
+
+    def _consume(self, matcher: LLMatcher, tokens: list[int]) -> None:
+        if not matcher.consume_tokens(tokens):
+            raise LabError(f"the grammar refuses its own tokens {tokens}: {matcher.get_error()[:500]}")
+
+    def _feed(self, cache: DynamicCache, tokens: list[int]) -> torch.Tensor:
+        """The logits after these tokens; the cache grows by them."""
+        ids = torch.tensor([tokens])
+        told = self.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        logits: torch.Tensor = told.logits[0, -1]
+        return logits
+
+    def _choose(self, logits: torch.Tensor, matcher: LLMatcher) -> tuple[int, float, bool]:
+        """The likeliest allowed token, its log-probability among those allowed, and whether there was a choice."""
+        bits = np.unpackbits(np.frombuffer(matcher.compute_bitmask(), np.uint8), bitorder="little")[: self._size]
+        allowed = torch.from_numpy(np.flatnonzero(bits))
+        if matcher.is_error() or not len(allowed):
+            raise LabError(f"the grammar leaves no token to go on with: {matcher.get_error()[:500]}")
+        chances = torch.log_softmax(logits[allowed].float(), dim=0)
+        best = int(chances.argmax())
+        return int(allowed[best]), float(chances[best]), len(allowed) > 1

@@ -1,0 +1,177 @@
+"""What a plan would leave in the catalog, action by action, by schemas only: nothing is read or computed.
+
+Where only the data can tell (what an API returns, which columns a pivot makes), a table is *open*: it may have columns
+beside those that are known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import singledispatch
+from typing import Any, NamedTuple, cast
+
+from agentlab.actions import (
+    Action,
+    ColumnType,
+    Derive,
+    Join,
+    Pivot,
+    Provision,
+    Pull,
+    Quarantine,
+    Schema,
+    Transform,
+    Union,
+    Unpivot,
+)
+from agentlab.entries import Entries
+from agentlab.expressions import Expression, parse
+
+#: Stands for the type of a column that an open table may have.
+_UNKNOWN = cast(ColumnType, "unknown")
+
+
+class Sight(NamedTuple):
+    """What is known of a table: its columns, and whether there may be more."""
+
+    schema: Schema
+    open: bool = False
+
+    def may_have(self, column: str) -> bool:
+        """Whether the table has the column, or could have it."""
+        return self.open or column in self.schema
+
+    def parse(self, sql: str, *, boolean: bool = False) -> Expression:
+        """The expression, its types checked where they are known. PlanError names its faults."""
+        if self.open and not {c.lower() for c in parse(sql, None, boolean=boolean).columns} <= self._lower():
+            return parse(sql, None, boolean=boolean)
+        return parse(sql, self.schema, boolean=boolean)
+
+    def _lower(self) -> set[str]:
+        return {column.lower() for column in self.schema}
+
+
+class World:
+    """The catalog as the actions before the present one would leave it."""
+
+    def __init__(self, entries: Entries) -> None:
+        self.entries = entries
+        self.tables: dict[str, Sight] = {name: Sight(schema) for name, schema in entries.schemas().items()}
+        self.stores: dict[str, tuple[str, ...]] = {
+            entry.name: tuple(entry.doc.get("partition_by", ())) for entry in entries.entries("store")
+        }
+        #: The tables that the plan itself writes.
+        self.written: set[str] = set()
+
+    def read(self, action: Action) -> Sight | None:
+        """The table that an action is about; None if it is about none, or about one that doesn't exist."""
+        return self.tables.get(getattr(action, "table", None) or "")
+
+    def resources(self, source: str) -> Mapping[str, Any]:
+        """The documents of a source's resources by name; none for an unknown source."""
+        entry = self.entries.find("source", source)
+        return entry.doc.get("resources", {}) if entry else {}
+
+    def resource(self, action: Pull) -> Sight:
+        """What is known of a resource's columns; an API may always return more."""
+        doc = self.resources(action.source).get(action.resource, {})
+        return Sight(doc.get("schema") or {}, open=True)
+
+    def apply(self, action: Action, sound: bool = True) -> None:
+        """Let an action take effect. One that isn't sound leaves its table open, so that a fault is told only once."""
+        if isinstance(action, Provision):
+            self.stores.setdefault(action.store, action.partition_by)
+        if (target := writes(action)) is not None:
+            self.tables[target] = effect(action, self) if sound else Sight({}, open=True)
+            self.written.add(target)
+
+
+def writes(action: Action) -> str | None:
+    """The table that an action writes, or the quarantine of the one that it takes rows out of; None if it writes none.
+
+    >>> writes(Quarantine(table="staging.orders", where="quantity < 0"))
+    'quarantine.orders'
+    """
+    if isinstance(action, Pull):
+        return action.into
+    if isinstance(action, Quarantine):
+        return f"quarantine.{action.table.rpartition('.')[2]}"
+    return (action.into or action.table) if isinstance(action, Transform) else None
+
+
+@singledispatch
+def effect(action: Action, world: World) -> Sight:
+    """The table that an action writes, by the schemas of those that it reads."""
+    before = world.read(action) or Sight({}, open=True)
+    if not before.open:
+        return Sight(action.effect(before.schema))
+    known = action.effect({**dict.fromkeys(action.references("column"), _UNKNOWN), **before.schema})
+    return Sight({c: t for c, t in known.items() if t != _UNKNOWN}, open=True)
+
+
+@effect.register
+def _(action: Pull, world: World) -> Sight:
+    before = world.tables.get(action.into) if action.mode != "replace" else None
+    return Sight({**(before.schema if before else {}), **world.resource(action).schema}, open=True)
+
+
+@effect.register
+def _(action: Quarantine, world: World) -> Sight:
+    before = world.read(action)
+    return Sight({**(before.schema if before else {}), "reason": "text"}, open=True)
+
+
+@effect.register
+def _(action: Derive, world: World) -> Sight:
+    before = world.read(action) or Sight({}, open=True)
+    rest: Schema = {c: t for c, t in before.schema.items() if c != action.column}
+    expression = before.parse(action.expr)
+    if not set(expression.columns) <= before.schema.keys():
+        return Sight(rest, open=True)
+    return Sight({**before.schema, action.column: expression.type}, before.open)
+
+
+@effect.register
+def _(action: Join, world: World) -> Sight:
+    this, other = world.tables[action.table], world.tables[action.other]
+    brought = {c: other.schema[c] for c in action.columns or other.schema if c in other.schema and c not in action.on}
+    taken = {column.lower() for column in this.schema}
+    suffix = f"_{action.other.rpartition('.')[2]}"
+    renamed: Schema = {c + suffix if c.lower() in taken else c: t for c, t in brought.items()}
+    return Sight({**this.schema, **renamed}, this.open or (other.open and not action.columns))
+
+
+@effect.register
+def _(action: Union, world: World) -> Sight:
+    this, other = world.tables[action.table], world.tables[action.other]
+    types = {c: [s.schema[c] for s in (this, other) if c in s.schema] for c in (*this.schema, *other.schema)}
+    return Sight({c: common(ts) for c, ts in types.items()}, this.open or other.open)
+
+
+@effect.register
+def _(action: Pivot, world: World) -> Sight:
+    schema = world.tables[action.table].schema
+    return Sight({c: schema[c] for c in action.index if c in schema}, open=True)
+
+
+@effect.register
+def _(action: Unpivot, world: World) -> Sight:
+    before = world.tables[action.table]
+    rest: Schema = {c: t for c, t in before.schema.items() if c not in action.columns}
+    kinds = [before.schema[c] for c in action.columns if c in before.schema]
+    values: Schema = {action.value_to: common(kinds)} if len(kinds) == len(action.columns) else {}
+    return Sight({**rest, action.name_to: "text", **values}, before.open)
+
+
+def common(types: Iterable[ColumnType]) -> ColumnType:
+    """The narrowest type that holds values of all these.
+
+    >>> common(["int", "float"]), common(["int", "date"])
+    ('float', 'text')
+    """
+    found = set(types)
+    if len(found) == 1:
+        return found.pop()
+    if found == {"int", "float"}:
+        return "float"
+    return "timestamp" if found == {"date", "timestamp"} else "text"
