@@ -717,7 +717,7 @@ def single(s: Speaker, key: str, imperative: bool = False) -> tuple[str, Calls]:
             for field in ("source", "resource"):
                 if field not in slots:
                     call["arguments"].pop(field)
-    return _fill(template, said), calls
+    return re.sub(r"\b(the|table|column) (?=\1\b)", "", _fill(template, said)), calls
 
 
 def sample(scene: Scene, r: random.Random, unseen: bool = False) -> tuple[str, Role | None, Calls, str]:
@@ -732,12 +732,12 @@ def sample(scene: Scene, r: random.Random, unseen: bool = False) -> tuple[str, R
 
 def _sample(s: Speaker, r: random.Random) -> tuple[str, Role | None, Calls, str]:
     p = r.random()
-    if p < 0.19:
+    if p < 0.28:
         text, calls, key = _several(s)
-    elif p < 0.215:
+    elif p < 0.305:
         text, calls, key = _absent(s)
     else:
-        key = r.choices(_NAMES, _WEIGHTS)[0]
+        key = "derive.revenue" if _sells(s) and r.random() < 0.15 else r.choices(_NAMES, _WEIGHTS)[0]
         wrapped = r.random() < 0.2 and not key.startswith(("clarify", "refuse"))
         text, calls = single(s, key, imperative=wrapped)
         if wrapped:
@@ -765,8 +765,8 @@ def _several(s: Speaker) -> tuple[str, Calls, str]:
     for number in range(size):
         pool = _LEADS if number == 0 else _FOLLOWS
         key = s.r.choices(pool, [KEYS[k][1] for k in pool])[0]
-        if number == 0 and s.r.random() < 0.12:
-            key = s.r.choice(["derive.revenue", "derive", "pull.latest", "analyze", "rename"])
+        if "derive.revenue" not in keys and _sells(s) and s.r.random() < 0.25:
+            key = "derive.revenue"
         text, more = single(s, key, imperative=True)
         parts.append(text)
         calls += more

@@ -268,6 +268,8 @@ def make_table(r: random.Random) -> tuple[str, list[Column]]:
         size = min(len(pool), r.randint(5, 11))
         pool = [pool[i] for i in sorted(r.sample(range(len(pool)), size))]
         pool = [made_up(r) if r.random() < 0.12 else c for c in pool]
+    if r.random() < 0.16 and name in domains():
+        pool = _selling(r, pool)
     style = r.choices(["snake", "camel", "pascal", "upper", "short", "title"], [68, 8, 4, 4, 12, 4])[0]
     columns, seen = [], set()
     for c in pool:
@@ -312,6 +314,15 @@ def make(r: random.Random) -> Scene:
         source = r.choice(list(view.sources))
         view = View(**{**view.__dict__, "origins": {table: (source, r.choice(view.sources[source]))}})
     return Scene(view, Index(view), table, columns, scene_other, other_columns, keys)
+
+
+def _selling(r: random.Random, pool: list[Column]) -> list[Column]:
+    """The table of somebody who sells: with a quantity and a price, under one of their many names."""
+    others = [c for c in pool if c.role not in ("quantity", "price")][: r.randint(3, 9)]
+    sold = Column(r.choice(QUANTITIES), "int", "", (), "quantity")
+    price = Column(r.choice(PRICES), "float", "", (), "price")
+    at = sorted(r.sample(range(len(others) + 1), 2)) if len(others) > 1 else [0, 1]
+    return [*others[: at[0]], sold, *others[at[0] : at[1]], price, *others[at[1] :]]
 
 
 def _schema(columns: list[Column]) -> Schema:
