@@ -751,6 +751,10 @@ def _sample(s: Speaker, r: random.Random) -> tuple[str, Role | None, Calls, str]
     return _written(text, r), role, calls, key
 
 
+def _sells(s: Speaker) -> bool:
+    return {"quantity", "price"} <= {c.role for c in s.scene.columns if c.name not in s.used}
+
+
 _LEADS = [
     k
     for k in KEYS
