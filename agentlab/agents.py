@@ -13,11 +13,12 @@ from typing import Literal
 
 import ibis
 
-from agentlab.actions import Clarify, Refuse, Role, Schema
+from agentlab.actions import ROLES, Clarify, Refuse, Role, Schema
 from agentlab.catalog import Catalog
+from agentlab.draft import Draft
 from agentlab.engine import Engine
 from agentlab.entries import Entries, Entry, TableDoc
-from agentlab.errors import PlanError
+from agentlab.errors import LabError, PlanError, unknown
 from agentlab.models import Model
 from agentlab.plan import Origin, Plan
 from agentlab.prompts import Ask
@@ -32,7 +33,22 @@ _Listed = dict[str, tuple[str, ...]]
 _VALUES: weakref.WeakKeyDictionary[Engine, dict[tuple[str, int, str], _Listed]] = weakref.WeakKeyDictionary()
 
 About = Literal["column", "name", "type", "value", "how", "table", "source", "when", "store", "query"]
-_ABOUT: tuple[About, ...] = ("column", "table", "source", "store", "query", "name", "type", "value", "when")
+_ABOUT: tuple[About, ...] = ("when", "column", "table", "source", "store", "name", "type", "value")
+
+
+def role_of(name: str | None) -> Role | None:
+    """The role of that name, None for None; LabError naming the nearest.
+
+    >>> role_of("transform")
+    Traceback (most recent call last):
+    agentlab.errors.LabError: no agent 'transform'; did you mean 'transformation'?...
+    """
+    for role in ROLES:
+        if role == name:
+            return role
+    if name is None:
+        return None
+    raise LabError(unknown("agent", name, ROLES))
 
 
 class Agent:
@@ -78,6 +94,11 @@ def settled(plan: Plan, issues: Sequence[Issue]) -> Plan:
     return plan
 
 
+def said(told: Clarify | Refuse) -> str:
+    """The question or the reason."""
+    return told.question if isinstance(told, Clarify) else told.reason
+
+
 def _instead(action: Clarify | Refuse, origin: Origin, confidence: float = 1.0) -> Plan:
     return Plan(actions=(action,), origin=origin, confidence=confidence)
 
@@ -90,11 +111,9 @@ def _about(issue: Issue) -> About:
     return next((about for about in _ABOUT if about in issue.rule), "how")
 
 
-def view_of(catalog: Entries, engine: Engine, root: Catalog) -> View:
-    """What a planner sees of a lab: of tables, names, types and short lists of values; never the rows.
-
-    `catalog` may be a draft of `root`, whose pending tables are then seen, too.
-    """
+def view_of(catalog: Catalog | Draft, engine: Engine) -> View:
+    """What a planner sees of a lab, or of a run's draft: of tables, names, types and short lists of values."""
+    root = catalog.catalog if isinstance(catalog, Draft) else catalog
     tables = sorted(catalog.entries("table"), key=lambda entry: entry.at, reverse=True)
     tables.sort(key=lambda entry: entry.name.startswith("quarantine."))
     stores = [entry.name for entry in catalog.entries("store")]
@@ -106,7 +125,7 @@ def view_of(catalog: Entries, engine: Engine, root: Catalog) -> View:
         queries=tuple(entry.name for entry in catalog.entries("query")),
         tasks=(*pipelines, *(f"{store} refresh" for store in stores)),
         values={entry.name: found for entry in tables if (found := _values(entry, engine, root))},
-        origins={entry.name: found for entry in tables if (found := tuple(_origins(entry, root)))},
+        origins={entry.name: names for entry in tables if (names := tuple(_origins(entry, root)))},
     )
 
 

@@ -11,7 +11,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -77,10 +77,17 @@ class Durable:
         with _turns.taken(self):
             self._finish(self._dead())
 
-    def cancel(self, key: str) -> None:
-        """Give up a request, so that nothing goes on with it later."""
+    def cancel(self, prefix: str) -> None:
+        """Give up the requests whose keys begin so, so that nothing goes on with them later."""
         with _turns.taken(self):
-            DBOS.cancel_workflow(key)
+            for key in self.open(prefix):
+                DBOS.cancel_workflow(key)
+
+    def open(self, prefix: str) -> list[str]:
+        """The requests whose keys begin so and that haven't ended."""
+        with _turns.taken(self):
+            found = DBOS.list_workflows(status=_OPEN, workflow_id_prefix=prefix)
+            return [workflow.workflow_id for workflow in found]
 
     def close(self) -> None:
         """Let go of DBOS, if this lab has it, once its workflows have ended."""
@@ -91,6 +98,7 @@ class Durable:
         _refuse_pickles(self.root / FILE)
         logging.getLogger("dbos").setLevel(logging.CRITICAL)
         number, self._slot = _take_slot(self.root)
+        _use_wal(self.root / FILE)
         url = URL.create("sqlite", database=str(self.root / FILE)).render_as_string()
         DBOS(
             config={
@@ -111,6 +119,7 @@ class Durable:
         """Stop DBOS; the slot is free then."""
         _running.wait_until_none()
         DBOS.destroy()
+        vars(serialization.DBOSDefaultSerializer).pop("deserialize", None)
         if self._slot:
             self._slot.close()
             self._slot = None
@@ -122,7 +131,7 @@ class Durable:
     def _dead(self) -> list[str]:
         """The workflows of slots that nobody holds; from now on they are ours."""
         found: list[str] = []
-        for number in range(SLOTS):
+        for number in sorted(int(path.stem) for path in (self.root / "slots").glob("*.lock")):
             lock = _lock(self.root, number)
             if lock is None:
                 continue
@@ -249,9 +258,16 @@ def _lock(root: Path, number: int) -> sqlite3.Connection | None:
     return connection
 
 
+def _use_wal(path: Path) -> None:
+    """One write to the disk for each step instead of four; the file remembers it."""
+    # Another process that is just opening the file may be in the way; then it does this.
+    with closing(sqlite3.connect(path)) as connection, suppress(sqlite3.OperationalError):
+        connection.execute("PRAGMA journal_mode = WAL")
+
+
 def _refuse_pickles(path: Path) -> None:
-    """DBOS would unpickle what a file says is pickled, and a pickle can run anything: a lab may come from a stranger."""
-    serialization.DBOSDefaultSerializer.deserialize = _no_pickle
+    """DBOS unpickles what a file says is pickled, and a pickle can run anything: a lab may come from a stranger."""
+    vars(serialization.DBOSDefaultSerializer)["deserialize"] = _no_pickle
     if not path.exists():
         return
     with closing(sqlite3.connect(path)) as connection:
@@ -260,7 +276,7 @@ def _refuse_pickles(path: Path) -> None:
             columns = [row[1] for row in connection.execute(f'PRAGMA table_info("{table}")')]
             query = f"SELECT 1 FROM \"{table}\" WHERE serialization <> 'portable_json' LIMIT 1"  # noqa: S608
             if "serialization" in columns and connection.execute(query).fetchone():
-                raise LabError(f"{path} holds pickled data in {table}, which could run anything; it isn't agentlab's")
+                raise LabError(f"{path} holds pickled data in {table}, which could run anything; agentlab writes none")
 
 
 def _no_pickle(text: str) -> Any:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentlab import pipelines, reviews, tuning
 from agentlab.actions import Role
-from agentlab.agents import Agent, settled, view_of
+from agentlab.agents import Agent, role_of, said, settled, view_of
 from agentlab.catalog import Catalog
 from agentlab.cleaning import discard
 from agentlab.draft import Draft
@@ -57,7 +57,7 @@ def new_id(kind: str = "r") -> str:
 
 
 class Orchestrator:
-    """Carries out the runs of one lab. `model` is asked for when the first plan is needed, since loading it takes time."""
+    """Carries out the runs of one lab. `model` is called when the first plan is needed, since loading takes time."""
 
     def __init__(
         self, catalog: Catalog, engine: Engine, model: Callable[[], Model], policy: Policy, talk: Talk | None = None
@@ -105,6 +105,9 @@ class Orchestrator:
         """Finish what a killed process left, and wait for it; the runs that it concerns."""
         left = self.unfinished()
         self.durable.recover()
+        for run in left:
+            if not self.durable.open(run):
+                self._end(self.catalog.run(run), "its process ended")
         return [result_of(self.catalog, run) for run in left]
 
     def unfinished(self) -> list[str]:
@@ -131,18 +134,25 @@ class Orchestrator:
         try:
             return self.durable.run(key, request)
         except KeyboardInterrupt:
-            self._interrupted(key, request["run"])
+            self._interrupted(request["run"])
             raise
         finally:
             self._talks.pop(root, None)
 
-    def _interrupted(self, key: str, run: str) -> None:
-        self.durable.cancel(key)
+    def _interrupted(self, run: str) -> None:
+        self.durable.cancel(run)
         for member in family(self.catalog, run):
-            row = self.catalog.run(member)
-            if row.status in ("planned", "running") and not self.catalog.committed(member):
-                discard(self.catalog.root, member)
-                self._save(row, status="failed", message="interrupted; nothing was changed")
+            self._end(self.catalog.run(member), "interrupted")
+
+    def _end(self, run: Run, why: str) -> None:
+        """Say of a run that nothing carries on what has become of it: done, if it has committed."""
+        if run.status not in ("planned", "running"):
+            return
+        if plan_of(run).actions and self.catalog.committed(run.id):
+            self._save(run, status="done", ended=now())
+        else:
+            discard(self.catalog.root, run.id)
+            self._save(run, status="failed", message=f"{why}; nothing was changed", ended=now())
 
     # What DBOS carries out: each function below is a workflow or a step of one.
 
@@ -161,27 +171,24 @@ class Orchestrator:
 
     def _plan(self, request: Json) -> Json:
         run = self._run_of(request)
-        self._say(run.id, f"planning: {run.intent}")
+        self._say(run.id, f"{'checking' if run.plan else 'planning'}: {run.intent}")
         began = time.perf_counter()
         try:
             draft = self._draft(request)
             plan = self._planned(run, draft)
-        except (AgentlabError, OSError) as fault:
+        except Exception as fault:
             return self._failed(run, fault)
         spent = run.plan_ms or (time.perf_counter() - began) * 1000
         self._save(run, plan=plan.to_json(), plan_ms=round(spent, 1))
         told = plan.abstention
-        return {
-            "status": plan.status,
-            "message": str(told and (getattr(told, "question", "") or getattr(told, "reason", ""))),
-        }
+        return {"status": plan.status, "message": said(told) if told else ""}
 
     def _planned(self, run: Run, draft: Draft) -> Plan:
         if run.plan:
             plan = plan_of(run)
-            return settled(plan, check(plan, draft, run.agent))  # type: ignore[arg-type]
-        agent = Agent(run.agent, self.model())  # type: ignore[arg-type]
-        return agent.plan(run.intent, view_of(draft, self.engine, self.catalog), draft)
+            return settled(plan, check(plan, draft, role_of(run.agent)))
+        agent = Agent(role_of(run.agent), self.model())
+        return agent.plan(run.intent, view_of(draft, self.engine), draft)
 
     def _act(self, request: Json) -> Json:
         run = self.catalog.run(request["run"])
@@ -192,8 +199,6 @@ class Orchestrator:
         try:
             ended = self._acted(run, request)
         except Exception as fault:
-            if not isinstance(fault, AgentlabError):
-                _LOG.exception("run %s failed", run.id)
             ended = self._failed(run, fault)
         if ended["status"] != "done":
             discard(self.catalog.root, run.id)
@@ -201,11 +206,13 @@ class Orchestrator:
         return ended
 
     def _acted(self, run: Run, request: Json) -> Json:
+        if reviews.answer_of(self.catalog, run.id) is False:
+            return {"status": "refuse", "message": "a person said no; nothing was changed"}
         draft, plan = self._draft(request), plan_of(run)
-        issues = check(plan, draft, run.agent)  # type: ignore[arg-type]
+        issues = check(plan, draft, role_of(run.agent))
         told = settled(plan, issues).abstention
         if told is not None:
-            raise PlanError(getattr(told, "question", "") or getattr(told, "reason", ""))
+            raise PlanError(said(told))
         workspace = Workspace(draft, self.engine, lambda words: self._say(run.id, words))
         outcomes = [perform(action, workspace) for action in plan.actions]
         message = "\n".join(outcome.text for outcome in outcomes)
@@ -245,8 +252,15 @@ class Orchestrator:
         return yes
 
     def _react(self, request: Json) -> list[Json]:
-        """The requests of the runs that a run's events cause."""
-        run, found = request["run"], list[Json]()
+        """The requests of the runs that a run's events cause. A policy that fails doesn't fail the run."""
+        try:
+            return self._reactions(request["run"])
+        except Exception as fault:
+            _LOG.error("no reaction to run %s", request["run"], exc_info=fault)
+            return []
+
+    def _reactions(self, run: str) -> list[Json]:
+        found = list[Json]()
         for event in self.catalog.events(run=run):
             rounds = self._rounds(run, event)
             for reaction in self.policy.reactions(event, rounds, self.catalog, self.engine):
@@ -275,7 +289,10 @@ class Orchestrator:
         return dict(ended)
 
     def _failed(self, run: Run, fault: Exception) -> Json:
-        message = str(fault) if isinstance(fault, AgentlabError) else f"{type(fault).__name__}: {fault}"
+        message = str(fault)
+        if not isinstance(fault, AgentlabError):
+            message = f"{type(fault).__name__}: {fault}"
+            _LOG.error("run %s failed", run.id, exc_info=fault)
         self._save(run, status="failed", message=message, ended=now())
         subject = next((n for a in plan_of(run).actions for n in a.references("table", "new_table", "query")), run.id)
         self._hear(
@@ -291,7 +308,7 @@ class Orchestrator:
         done: list[str] = []
         ended: Json = {"status": "done", "message": f"{len(doc.steps)} steps done"}
         for number, step in enumerate(doc.steps, 1):
-            stop = steps.do(f"await {number}", lambda: self._await(run, doc, done))  # noqa: B023 (it is called here)
+            stop = steps.do(f"await {number}", lambda: self._await(run, doc, done))
             if stop:
                 ended = stop
                 break
@@ -370,8 +387,10 @@ class Orchestrator:
             listen(words)
 
     def _alert(self, run: str, words: str) -> None:
-        _LOG.warning("%s", words)
-        self._say(run, f"alert: {words}")
+        if self._talk_of(run).on_event:
+            self._say(run, f"alert: {words}")
+        else:
+            _LOG.warning("%s", words)
 
 
 def _request(run: str, intent: str, role: Role | None, parent: str | None = None, cause: str | None = None) -> Json:

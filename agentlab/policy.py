@@ -84,13 +84,16 @@ class Rule(BaseModel):
         return self
 
 
+_NOTHING = Plan(actions=())
+
+
 @dataclass(frozen=True)
 class Reaction:
     """A run to be caused by an event. With `reasons` all of it waits for a person; an `alert` is only said."""
 
     intent: str
     event: Event
-    plan: Plan = Plan(actions=())
+    plan: Plan = _NOTHING
     reasons: tuple[str, ...] = ()
     alert: str = ""
 

@@ -35,11 +35,13 @@ def ask(catalog: Catalog, review: Review) -> Review:
 
 
 def answer(catalog: Catalog, run: str, yes: bool, by: str) -> Review:
-    """Write the answer down; LabError if there is one already, or nothing was asked."""
+    """Write the answer down; LabError if there is another one already, or nothing was asked."""
     entry = catalog.find("review", run)
     if entry is None:
         raise LabError(f"run {run} has asked nothing")
     review = Review.model_validate(entry.doc)
+    if review.answer is yes:
+        return review
     if review.answer is not None:
         raise LabError(f"run {run} has its answer already: {'yes' if review.answer else 'no'}, by {review.by}")
     answered = review.model_copy(update={"answer": yes, "by": by})
@@ -50,8 +52,14 @@ def answer(catalog: Catalog, run: str, yes: bool, by: str) -> Review:
     return answered
 
 
+def answer_of(catalog: Catalog, run: str) -> bool | None:
+    """What a person has said to a run; None if nobody was asked, or hasn't answered yet."""
+    entry = catalog.find("review", run)
+    return Review.model_validate(entry.doc).answer if entry else None
+
+
 def _moved(known: Review, review: Review) -> str:
-    changed = [
-        name for name in {**known.versions, **review.versions} if known.versions.get(name) != review.versions.get(name)
-    ]
-    return f"{', '.join(sorted(changed))} changed after run {known.run} asked; the answer doesn't count, give the intent again"
+    tables = sorted(known.versions.keys() | review.versions.keys())
+    changed = [name for name in tables if known.versions.get(name) != review.versions.get(name)]
+    why = f"{', '.join(changed)} changed after run {known.run} asked"
+    return f"{why}; the answer doesn't count, give the intent again"

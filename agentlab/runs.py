@@ -176,6 +176,14 @@ def family(catalog: Catalog, run_id: str) -> list[str]:
     return [row["id"] for row in rows if belongs(row["id"], run_id)]
 
 
+def undoable(catalog: Catalog, run_id: str) -> list[str]:
+    """The commits of a run and of what it caused that changed something and aren't undone, the latest first."""
+    sql = "SELECT run FROM commits WHERE undone IS NULL AND seq IN (SELECT seq FROM changes) ORDER BY seq DESC"
+    found = [row["run"] for row in catalog.database.query(sql)]
+    # What was asked and answered stays written.
+    return [run for run in found if belongs(run, run_id) and not run.endswith(("-review", "-answer"))]
+
+
 def belongs(run: str, ancestor: str) -> bool:
     """Whether a run is another, or was caused by it: reactions and steps carry their cause's id in front.
 

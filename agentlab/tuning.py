@@ -15,7 +15,6 @@ from agentlab.entries import Entries
 from agentlab.errors import PlanError
 from agentlab.perform import Outcome, Workspace, perform
 from agentlab.stores import StoreDoc, read_store
-from agentlab.tune import probe
 from agentlab.workload import Bench, LayoutDoc, QueryDoc, Tuning
 
 #: The last runs of a query that are compared with those before them, and how many times slower is slow.
@@ -142,8 +141,6 @@ def _(action: Index | OrderBy | Partition | Materialize, workspace: Workspace) -
     named = action.query if isinstance(action, Materialize) else None
     docs = _chosen(workspace, named, None, views) if named else _queries(workspace)
     queries = {name: workload.check(doc.sql, views) for name, doc in docs.items() if named or _reads(doc, views)}
-    if not named and not any(candidate.table in query.tables for query in queries.values()):
-        queries = {f"look-up in {candidate.table}": workload.check(probe(bench, candidate), views)}
     workspace.tell(f"measuring {candidate}")
     tuning = workload.try_layout(bench, candidate, queries)
     kept = tuning.kept

@@ -22,14 +22,14 @@ ROOT = Path(agentlab.__file__).parents[1]
 LAYERS: dict[int, str] = {
     0: "actions errors plan",
     1: "catalog commits database documents draft entries events expressions functions inference vetting view",
-    2: "completion grammar lexicon linking prompts rules slot_grammar slots",
+    2: "approvals completion grammar lexicon linking prompts rules simulation slot_grammar slots",
     3: (
         "cleaning compile conversion copies engine fixes layouts models profiles projection quality queries results"
         " rows sources stores tune workload"
     ),
-    4: "agents display durable monitor orchestrator perform pipelines policy provenance reviews runs tuning",
+    4: "agents display durable orchestrator perform pipelines policy provenance reviews runs tuning",
     5: "lab",
-    6: "cli demo report serve",
+    6: "cli demo report schedules serve story",
 }
 LAYER = {name: number for number, names in LAYERS.items() for name in names.split()}
 

@@ -19,6 +19,9 @@ from agentlab.plan import Origin, Plan
 from agentlab.prompts import Ask, Prompt, Rendering, Tools
 from agentlab.slots import Slots
 
+#: Parameters below which one thread is quicker: sharing out sums this small costs more than it saves.
+_SMALL = 50_000_000
+
 _RENDERINGS: dict[str, type[Rendering]] = {"tools": Tools, "slots": Slots}
 
 
@@ -118,6 +121,16 @@ def _rendering(path: str, config: Any) -> Rendering:
     if wanted not in _RENDERINGS:
         raise LabError(f"{path}/config.json: {unknown('rendering', str(wanted), _RENDERINGS)}")
     return _RENDERINGS[wanted]()
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

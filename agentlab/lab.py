@@ -1,0 +1,305 @@
+"""The front door: a folder with tables and everything about them, to which one speaks in sentences.
+
+with Lab("sales") as lab:
+    lab.add_source("sales_api", url="https://api.example.com", resources={"orders": {"path": "/orders"}}, token="...")
+    print(lab.run("pull the newest 10,000 orders into a staging table"))
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import pandas as pd
+
+from agentlab import commits, display, pipelines, policy, provenance, workload
+from agentlab.actions import Pull, Role
+from agentlab.agents import Agent, role_of, view_of
+from agentlab.catalog import Catalog
+from agentlab.draft import Draft
+from agentlab.engine import DuckDB
+from agentlab.entries import Entry, Run, TableDoc, check_name
+from agentlab.errors import Conflict, LabError, PlanError, unknown
+from agentlab.events import Event, now
+from agentlab.models import Model
+from agentlab.models import load as load_model
+from agentlab.orchestrator import Orchestrator, Talk, new_id
+from agentlab.perform import upcoming
+from agentlab.pipelines import PipelineDoc
+from agentlab.plan import Origin, Plan
+from agentlab.runs import Approve, OnEvent, PipelineResult, RunResult, result_of, undoable
+from agentlab.sources import read_doc, save_frame, save_token
+from agentlab.stores import StoreDoc
+from agentlab.tuning import Views
+from agentlab.view import View
+from agentlab.workload import LayoutDoc, QueryDoc
+
+#: `display` is imported for what it does to results: notebooks show them well.
+__all__ = ["AS_LAB", "Lab", "display"]
+
+#: As `approve` of a call: what the lab was opened with holds.
+AS_LAB: Any = object()
+
+
+class Lab:
+    """A lab in a folder, made if there is none. What a killed process left unfinished is finished on opening.
+
+    `model` is a folder, a hub id, a URL, a model, or None for the one that comes along; it is loaded when first asked.
+    `approve` answers reviews: a function, True or False, or None to be asked later (`approve`, `reject`). `on_event`
+    hears events and progress. LabError for a lab of a newer version, or an engine that there isn't.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        model: str | Path | Model | None = None,
+        engine: str = "duckdb",
+        approve: Approve = None,
+        on_event: OnEvent | None = None,
+    ) -> None:
+        if engine != "duckdb":
+            raise LabError(unknown("engine", engine, ["duckdb"]))
+        self.catalog = Catalog(Path(path).expanduser())
+        self.root = self.catalog.root
+        self.engine = DuckDB(self.root)
+        self._spec = model
+        self._model: Model | None = None
+        self._talk = Talk(approve, on_event)
+        rules = policy.of_lab(self.root)
+        self._orchestrator = Orchestrator(self.catalog, self.engine, lambda: self.model, rules, self._talk)
+        if self._orchestrator.unfinished():
+            self.recover()
+
+    @property
+    def model(self) -> Model:
+        """The model, loaded when first asked for."""
+        if self._model is None:
+            self._model = load_model(self._spec)
+        return self._model
+
+    # Speaking to it
+
+    def plan(self, intent: str, agent: Role | None = None) -> Plan:
+        """The checked plan for an intent; nothing runs and nothing is kept. An intent that can't be is a question."""
+        return Agent(role_of(agent), self.model).plan(intent, self.view(), self.catalog)
+
+    def run(
+        self,
+        intent: str | Plan,
+        agent: Role | None = None,
+        approve: Approve = AS_LAB,
+        on_event: OnEvent | None = None,
+    ) -> RunResult:
+        """Plan and carry out an intent, or carry out a plan; what it causes by the policy, too.
+
+        Faults of a run are told in the result (status `failed`), and nothing of it is visible then.
+        """
+        given = {"plan": intent.to_json()} if isinstance(intent, Plan) else {}
+        said = (intent.origin.intent or str(intent)) if isinstance(intent, Plan) else intent
+        return self._orchestrator.run(said, role_of(agent), self._talk_for(approve, on_event), **given)
+
+    def pipeline(self, path: str | Path, approve: Approve = AS_LAB, on_event: OnEvent | None = None) -> PipelineResult:
+        """Carry out a pipeline's file, or a pipeline that the lab has had before, by its name."""
+        known = self.catalog.find("pipeline", str(path))
+        doc = PipelineDoc.model_validate(known.doc) if known else pipelines.load(Path(path))
+        return self._orchestrator.pipeline(doc, self._talk_for(approve, on_event))
+
+    def approve(self, run: str, on_event: OnEvent | None = None) -> RunResult:
+        """Let a run go on that waits for approval."""
+        return self._orchestrator.answer(run, True, self._talk_for(AS_LAB, on_event))
+
+    def reject(self, run: str) -> RunResult:
+        """End a run that waits for approval; nothing of it takes effect."""
+        return self._orchestrator.answer(run, False)
+
+    def recover(self) -> list[RunResult]:
+        """Finish what a killed process left; opening a lab does it, too."""
+        return self._orchestrator.recover()
+
+    def undo(self, run: str) -> list[str]:
+        """Take back all that a run did, with what it caused by the policy or as a pipeline: everything or nothing.
+
+        A line for each entry restored. Conflict names later runs to undo first; LabError if there is nothing to undo.
+        """
+        done = undoable(self.catalog, run)
+        if not done:
+            self.catalog.run(run)
+            return self.catalog.undo(run)
+        with self.catalog.database.transaction() as connection:
+            lines = [line for member in done for line in commits.undo(connection, member)]
+        if run not in done:
+            self.catalog.save_run(self.catalog.run(run).model_copy(update={"status": "undone"}))
+        if self._talk.on_event:
+            for event in (event for member in done for event in self.catalog.events(run=member, type="undone")):
+                self._talk.on_event(event)
+        return lines
+
+    # Putting things in
+
+    def load(
+        self,
+        frame: pd.DataFrame,
+        name: str,
+        mode: Literal["replace", "append"] = "replace",
+        time_column: str | None = None,
+    ) -> RunResult:
+        """Load a frame as the table `staging.<name>`; a run like any other, and undoable.
+
+        The frame is kept as a source of the table's last name, so that it can be pulled again.
+        """
+        into = check_name(name if "." in name else f"staging.{name}")
+        source = into.rpartition(".")[2]
+        known = self.catalog.find("source", source)
+        if known and known.doc["kind"] != "frame":
+            raise LabError(
+                f"there is a {known.doc['kind']} source {source!r} already; load the frame under another name"
+            )
+        doc = save_frame(self.root, source, frame, time_column).model_dump(mode="json", by_alias=True)
+        pull = Pull(source=source, resource=source, into=into, mode=mode)
+        intent = f"load {len(frame):,} rows of a data frame into {into}"
+        plan = Plan(actions=(pull,), origin=Origin(intent=intent))
+        return self._orchestrator.run(intent, None, self._talk, plan=plan.to_json(), sources={source: doc})
+
+    def add_source(self, name: str, token: str | None = None, kind: str = "rest", **settings: Any) -> RunResult:
+        """Register a source, such as a REST API: `url`, `resources`, and `token` or `token_env`.
+
+        A token is kept in the lab's `secrets` folder, readable by its owner only. LabError for settings that don't fit.
+        """
+        if not re.fullmatch(r"[A-Za-z_]\w*", name):
+            raise LabError(f"{name!r} can't name a source; use letters, digits and _")
+        doc = read_doc({"kind": kind, **settings, **({"token_file": name} if token is not None else {})})
+        if token is not None:
+            save_token(self.root, name, token)
+        return self._changed(f"register the source {name}", lambda d: d.put("source", name, _plain(doc)))
+
+    def query(self, name: str, sql: str | None = None) -> pd.DataFrame:
+        """Run a query and log it under its name; with `sql` it is saved under it first. Tables, and `store.table`.
+
+        It is answered from a kept layout where one fits. PlanError for SQL that is more than a SELECT of known tables.
+        """
+        views = self._views()
+        known = self.catalog.find("query", name) if sql is not None else self.catalog.get("query", name)
+        doc = QueryDoc.model_validate(known.doc) if known else QueryDoc(name=name, sql=sql or "")
+        if sql is not None and doc.sql != sql:
+            doc = QueryDoc(name=name, sql=sql)
+        layouts = [LayoutDoc.model_validate(entry.doc) for entry in self.catalog.entries("layout")]
+        checked = workload.check(doc.sql, views)
+        found = workload.answer(self.engine, checked, views, layouts, views.versions, root=self.root)
+        saved = known is not None and known.doc["sql"] == doc.sql
+        self._log(doc, found.ms, found.rows.num_rows, found.layout, saved)
+        frame: pd.DataFrame = found.rows.to_pandas()
+        return frame
+
+    # Looking at it
+
+    def table(self, name: str) -> pd.DataFrame:
+        """A table, or `store.table`, whole; PlanError naming the nearest if there is none."""
+        views = self._views()
+        if name not in views:
+            raise PlanError(unknown("table", name, views))
+        frame: pd.DataFrame = self.engine.con.to_pyarrow(views[name]).to_pandas()
+        return frame
+
+    def tables(self) -> dict[str, TableDoc]:
+        """Every table, by name: its columns, rows, bytes, and how it was made."""
+        return {entry.name: TableDoc.model_validate(entry.doc) for entry in self.catalog.entries("table")}
+
+    def sources(self) -> dict[str, list[str]]:
+        """Every source and its resources."""
+        return {entry.name: list(entry.doc["resources"]) for entry in self.catalog.entries("source")}
+
+    def stores(self) -> dict[str, StoreDoc]:
+        """Every store, with what was published to it."""
+        return {entry.name: StoreDoc.model_validate(entry.doc) for entry in self.catalog.entries("store")}
+
+    def schedules(self) -> list[dict[str, Any]]:
+        """Every schedule: task, when, cron, and the next five moments in UTC from now."""
+        return [{**e.doc, "next": upcoming(e.doc["cron"])} for e in self.catalog.entries("schedule")]
+
+    def queries(self) -> dict[str, QueryDoc]:
+        """Every saved query with its last runs."""
+        return {entry.name: QueryDoc.model_validate(entry.doc) for entry in self.catalog.entries("query")}
+
+    def reports(self) -> dict[str, Entry]:
+        """The latest reports: of quality by table, of diagnoses by query."""
+        return {entry.name: entry for entry in self.catalog.entries("report")}
+
+    def history(self, limit: int = 50) -> list[Run]:
+        """The latest runs, newest first."""
+        return self.catalog.runs(limit)
+
+    def result(self, run: str) -> RunResult:
+        """The result of an earlier run."""
+        return result_of(self.catalog, run)
+
+    def events(self, run: str | None = None) -> list[Event]:
+        """What happened, oldest first; only in a run, if given."""
+        return self.catalog.events(run=run)
+
+    def lineage(self, table: str, column: str) -> list[provenance.Step]:
+        """Where a column comes from, newest step first."""
+        return provenance.lineage(self.catalog, table, column)
+
+    def view(self) -> View:
+        """What a model is shown of this lab."""
+        return view_of(self.catalog, self.engine)
+
+    def close(self) -> None:
+        """Let go of files and locks. The lab's runs in other threads are waited for."""
+        self._orchestrator.close()
+        self.engine.close()
+        self.catalog.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _talk_for(self, approve: Approve, on_event: OnEvent | None) -> Talk:
+        agreed = self._talk.approve if approve is AS_LAB else approve
+        return Talk(agreed, on_event or self._talk.on_event)
+
+    def _views(self) -> Views:
+        return Views(self.catalog, self.engine, self.root)
+
+    def _changed(self, intent: str, change: Any) -> RunResult:
+        """A run of one change to the catalog, without a plan: it is over at once."""
+        run = Run(
+            id=new_id(), intent=intent, status="done", plan=Plan(actions=(), origin=Origin(intent=intent)).to_json()
+        )
+        draft: Draft = self.catalog.draft(run.id)
+        change(draft)
+        draft.commit()
+        self.catalog.save_run(run.model_copy(update={"message": intent, "ended": now()}))
+        return result_of(self.catalog, run.id)
+
+    def _log(self, doc: QueryDoc, ms: float, rows: int, layout: str, saved: bool) -> None:
+        """Note a query's run. Of several processes that note theirs at once one comes first; the others try again."""
+        for _ in range(20):
+            entry = self.catalog.find("query", doc.name)
+            if saved and entry:
+                doc = QueryDoc.model_validate(entry.doc)
+            try:
+                logged = doc.logged(ms, rows, layout)
+                if not saved:
+                    self._changed(f"save the query {doc.name}", lambda d, q=logged: d.put("query", q.name, q))
+                else:
+                    # Part of the run that saved the query, so that undoing it undoes the log, too.
+                    first = entry.run.partition("-")[0] if entry else ""
+                    draft = self.catalog.draft(f"{first}-{new_id('q')}")
+                    draft.put("query", doc.name, logged)
+                    draft.commit()
+                return
+            except Conflict:
+                continue
+
+
+def _plain(doc: Any) -> Mapping[str, Any]:
+    plain: Mapping[str, Any] = doc.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return plain
