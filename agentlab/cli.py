@@ -1,0 +1,378 @@
+"""The command line. Each command opens the lab, does one thing and says what became of it.
+
+Exit codes: 0 done, 1 an error, 2 wrong usage, 3 an approval waits, 4 a question or a refusal came back.
+With `--json` a command prints exactly one JSON object on stdout and nothing else. An error is one line on stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sqlite3
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from agentlab import __version__
+from agentlab.actions import ROLES
+from agentlab.errors import AgentlabError, LabError, PlanError, unknown
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from agentlab.display import Progress
+    from agentlab.lab import Lab
+    from agentlab.runs import Review, RunResult
+
+#: What a run's or a pipeline's status is to the shell.
+EXITS = {"done": 0, "undone": 0, "failed": 1, "stopped": 1, "approval": 3, "clarify": 4, "refuse": 4}
+
+
+#: Where a command's wish for JSON is noted, so that an error can be told in JSON, too.
+_JSON = "agentlab.json"
+
+
+def _wished(ctx: typer.Context, value: bool) -> bool:
+    if value:
+        ctx.find_root().meta[_JSON] = True
+    return value
+
+
+class _Commands(TyperGroup):
+    """Turns whatever goes wrong into one line on stderr, and with `--json` an object on stdout, and exit code 1."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        # Libraries' warnings are no lines of ours; what matters of them is in our errors.
+        logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
+        try:
+            return super().invoke(ctx)
+        except (AgentlabError, OSError, sqlite3.Error) as fault:
+            if isinstance(fault, BrokenPipeError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                raise typer.Exit(1) from fault
+            _fail(fault, bool(ctx.meta.get(_JSON)))
+            raise typer.Exit(1) from fault
+
+
+app = typer.Typer(
+    cls=_Commands,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    help="Plain English in, a checked and undoable data pipeline out.",
+    epilog="Exit codes: 0 done, 1 error, 2 wrong usage, 3 an approval waits, 4 a question or a refusal came back.",
+)
+pipelines = typer.Typer(no_args_is_help=True, help="Pipelines: files of sentences.")
+sources = typer.Typer(invoke_without_command=True, help="The registered sources; `sources add` registers one.")
+app.add_typer(pipelines, name="pipeline")
+app.add_typer(sources, name="sources")
+
+Folder = Annotated[Path, typer.Option("--lab", envvar="AGENTLAB_LAB", help="the lab's folder")]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else", callback=_wished)]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="approve in advance what would wait for approval")]
+Named = Annotated[
+    str | None, typer.Option("--model", help="a checkpoint's folder, a hub id or a URL", show_default="offline")
+]
+Role = Annotated[
+    str | None, typer.Option("--agent", help=f"whose authority it has: {', '.join(ROLES)}", show_default="any")
+]
+HERE = Path("lab")
+
+
+def main() -> None:
+    """The program `agentlab`."""
+    app()
+
+
+@app.command()
+def run(
+    intent: str, lab: Folder = HERE, agent: Role = None, model: Named = None, yes: Yes = False, as_json: Json = False
+) -> None:
+    """Plan an intent, check the plan, carry it out."""
+    _no_empty(intent)
+    with _opened(lab, model) as opened, _progress(as_json) as progress:
+        result = opened.run(intent, agent=_role(agent), approve=_answer(yes, as_json, progress), on_event=progress.hear)
+    _show_run(result, as_json)
+
+
+@app.command()
+def plan(intent: str, lab: Folder = HERE, agent: Role = None, model: Named = None, as_json: Json = False) -> None:
+    """Show the plan that an intent becomes; change nothing."""
+    _no_empty(intent)
+    with _opened(lab, model, existing=True) as opened:
+        made = opened.plan(intent, agent=_role(agent))
+    calls = [{"action": call["name"], "arguments": call["arguments"]} for call in made.to_calls()]
+    told = {"status": made.status, "plan": calls, "agents": made.agents, "confidence": made.confidence}
+    _say(
+        {**told, "model": made.origin.model, "plan_ms": made.origin.milliseconds},
+        as_json,
+        lambda d: d.terminal.plan(made),
+    )
+    raise typer.Exit(EXITS.get(made.status, 0))
+
+
+@app.command()
+def undo(run: str, lab: Folder = HERE, as_json: Json = False) -> None:
+    """Take back all that a run did: data, layouts, schedules."""
+    with _opened(lab, existing=True) as opened:
+        lines = list(opened.undo(run))
+    _say({"run": run, "status": "undone", "undone": lines}, as_json, lambda d: d.terminal.lines(lines))
+
+
+@app.command()
+def approve(run: str, lab: Folder = HERE, as_json: Json = False) -> None:
+    """Say yes to a run that waits for approval; it goes on."""
+    with _opened(lab, existing=True) as opened:
+        result = opened.approve(run)
+    _show_run(result, as_json)
+
+
+@app.command()
+def reject(run: str, lab: Folder = HERE, as_json: Json = False) -> None:
+    """Say no to a run that waits for approval; it ends."""
+    with _opened(lab, existing=True) as opened:
+        result = opened.reject(run)
+    _say(result.to_dict(), as_json, lambda d: d.terminal.run(result))
+
+
+@app.command()
+def history(
+    lab: Folder = HERE, limit: Annotated[int, typer.Option(min=1, help="at most so many")] = 20, as_json: Json = False
+) -> None:
+    """The runs, newest first."""
+    with _opened(lab, existing=True) as opened:
+        runs = list(opened.history(limit))
+    lines = [(r.id, r.status, r.agent or "", r.started[:19].replace("T", " "), r.intent) for r in runs]
+    columns = ("run", "status", "agent", "began (UTC)", "intent")
+    shown = [row.model_dump(mode="json", exclude={"plan"}) for row in runs]
+    _say({"runs": shown}, as_json, lambda d: d.terminal.listing(columns, lines))
+
+
+@pipelines.command("run")
+def run_pipeline(file: Path, lab: Folder = HERE, model: Named = None, yes: Yes = False, as_json: Json = False) -> None:
+    """Carry out a file of sentences, each when the event that it waits for has come."""
+    with _opened(lab, model) as opened, _progress(as_json, sentences=True) as progress:
+        result = opened.pipeline(file, approve=_answer(yes, as_json, progress), on_event=progress.hear)
+    _say(result.to_dict(), as_json, lambda d: d.terminal.pipeline(result))
+    if EXITS[result.status] == 1 and not as_json:
+        _fail(LabError(f"{result.name}: {result.message}"), as_json)
+    raise typer.Exit(EXITS[result.status])
+
+
+@sources.callback()
+def list_sources(ctx: typer.Context, lab: Folder = HERE, as_json: Json = False) -> None:
+    """The registered sources; `sources add` registers one."""
+    if ctx.invoked_subcommand is not None:
+        return
+    with _opened(lab, existing=True) as opened:
+        found = [
+            {"name": name, **doc.model_dump(mode="json", exclude_none=True)} for name, doc in _docs(opened).items()
+        ]
+    lines = [(doc["name"], doc["kind"], doc.get("url", ""), ", ".join(doc["resources"])) for doc in found]
+    _say({"sources": found}, as_json, lambda d: d.terminal.listing(("source", "kind", "url", "resources"), lines))
+
+
+@sources.command("add")
+def add_source(
+    name: str,
+    url: Annotated[str, typer.Option(help="the API's address, such as https://api.example.com")],
+    resource: Annotated[list[str], typer.Option(help="NAME=PATH or NAME=PATH:TIME_COLUMN; the first is the main one")],
+    token_env: Annotated[str | None, typer.Option(help="the environment variable that holds the token")] = None,
+    lab: Folder = HERE,
+    as_json: Json = False,
+) -> None:
+    """Register a REST API as a source."""
+    found = dict(map(_resource, resource))
+    with _opened(lab) as opened:
+        opened.add_source(name, url=url, resources=found, token_env=token_env)
+    told = {"source": name, "url": url, "resources": list(found)}
+    _say(told, as_json, lambda d: d.terminal.lines([f"source {name}: {', '.join(found)} of {url}"]))
+
+
+@app.command()
+def tables(name: Annotated[str | None, typer.Argument()] = None, lab: Folder = HERE, as_json: Json = False) -> None:
+    """The tables; of one, its columns and first rows."""
+    with _opened(lab, existing=True) as opened:
+        if name is None:
+            found = [_table(opened, table) for table in opened.catalog.entries("table")]
+            columns = ("table", ">rows", ">columns", ">version", "run", "path")
+            lines = [(t["table"], t["rows"], len(t["schema"]), t["version"], t["run"], t["path"]) for t in found]
+            _say({"tables": found}, as_json, lambda d: d.terminal.listing(columns, lines))
+            return
+        told = {**_table(opened, opened.catalog.get("table", name)), "first": _records(opened.table(name).head(10))}
+    _say(told, as_json, lambda d: d.terminal.table(told))
+
+
+@app.command()
+def query(
+    name: str,
+    sql: Annotated[str | None, typer.Argument(show_default="the saved one")] = None,
+    lab: Folder = HERE,
+    as_json: Json = False,
+) -> None:
+    """Run a saved query; with SQL, save it under the name first."""
+    with _opened(lab, existing=True) as opened:
+        frame = opened.query(name, sql)
+        last = opened.catalog.get("query", name).doc["runs"][-1]
+    told = {"query": name, "rows": len(frame), "ms": last["ms"], "layout": last["layout"]}
+    shown = _records(frame.head(40))
+    words = f"{len(frame):,} rows in {last['ms']:.1f} ms" + (
+        f", from the layout {last['layout']}" if last["layout"] else ""
+    )
+    _say({**told, "result": _records(frame)} if as_json else told, as_json, lambda d: d.terminal.answer(shown, words))
+
+
+@app.command()
+def lineage(
+    column: Annotated[str, typer.Argument(metavar="TABLE.COLUMN")], lab: Folder = HERE, as_json: Json = False
+) -> None:
+    """Where a column comes from: every version, action and sentence behind it, back to the source."""
+    table, _, name = column.rpartition(".")
+    if not table:
+        raise PlanError(f"{column!r} names no column of a table; write TABLE.COLUMN, such as staging.orders.email")
+    with _opened(lab, existing=True) as opened:
+        steps = list(opened.lineage(table, name))
+    told = {"table": table, "column": name, "steps": [step.model_dump(mode="json") for step in steps]}
+    _say(told, as_json, lambda d: d.terminal.lineage(steps))
+
+
+@app.command()
+def events(
+    run: Annotated[str | None, typer.Option(help="only those of this run")] = None,
+    after: Annotated[int, typer.Option(help="only those after this number")] = 0,
+    lab: Folder = HERE,
+    as_json: Json = False,
+) -> None:
+    """What has happened, oldest first."""
+    with _opened(lab, existing=True) as opened:
+        found = [event for event in opened.events(run) if event.seq > after]
+    _say({"events": [event.model_dump() for event in found]}, as_json, lambda d: d.terminal.events(found))
+
+
+@app.command()
+def serve(
+    lab: Folder = HERE,
+    host: Annotated[str, typer.Option(help="where to listen; anything but loopback lets others in")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 for any free one")] = 8765,
+    model: Named = None,
+) -> None:
+    """The lab over HTTP, with its schedules kept, until Ctrl-C."""
+    from agentlab.serve import serve as keep_serving
+
+    with _opened(lab, model) as opened:
+        keep_serving(opened, host, port)
+
+
+@app.command()
+def demo(
+    lab: Folder = Path("demo-lab"),
+    ask: Annotated[bool, typer.Option("--ask", help="ask at the terminal before rows leave the table")] = False,
+    model: Named = None,
+) -> None:
+    """The whole story on a real API: pull, judge, mend, derive, publish, schedule, tune; then a report page."""
+    from agentlab.story import tell
+
+    raise typer.Exit(tell(lab, model=model, ask=ask))
+
+
+@app.command()
+def version() -> None:
+    """The version of agentlab."""
+    typer.echo(__version__)
+
+
+# How commands open a lab, ask and answer.
+
+
+def _opened(folder: Path, model: str | None = None, existing: bool = False) -> Lab:
+    if existing and not (folder / "catalog.sqlite").exists():
+        raise LabError(
+            f"there is no lab in {folder}; name it with --lab or AGENTLAB_LAB, or begin one: agentlab sources add"
+        )
+    from agentlab.lab import Lab
+
+    return Lab(folder, model=model)
+
+
+def _role(name: str | None) -> Any:
+    if name is not None and name not in ROLES:
+        raise PlanError(unknown("agent", name, ROLES))
+    return name
+
+
+def _no_empty(intent: str) -> None:
+    if not intent.strip():
+        raise PlanError("the intent is empty; say what should happen, such as 'rename customer_id to cust_id'")
+
+
+def _answer(yes: bool, as_json: bool, progress: Progress) -> Callable[[Review], bool] | bool | None:
+    """Who answers reviews: `--yes`, the person at the terminal, or nobody yet."""
+    if yes:
+        return True
+    return progress.ask if not as_json and sys.stdin.isatty() and sys.stdout.isatty() else None
+
+
+def _progress(silent: bool, sentences: bool = False) -> Progress:
+    from agentlab.display import Progress
+
+    return Progress(silent=silent, sentences=sentences)
+
+
+def _resource(text: str) -> tuple[str, dict[str, Any]]:
+    """`orders=/orders:order_date` as a resource's name and document."""
+    name, _, where = text.partition("=")
+    path, _, time_column = where.partition(":")
+    if not name or not path.startswith("/"):
+        raise LabError(f"{text!r} is no resource; write NAME=PATH, such as orders=/orders or orders=/orders:order_date")
+    return name, {"path": path, **({"time_column": time_column} if time_column else {})}
+
+
+def _table(lab: Lab, entry: Any) -> dict[str, Any]:
+    keep = ("path", "schema", "rows", "bytes", "source")
+    return {"table": entry.name, "version": entry.n, "run": entry.run, **{k: entry.doc.get(k) for k in keep}}
+
+
+def _records(frame: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(frame.to_json(orient="records", date_format="iso"))
+    return found
+
+
+def _docs(lab: Lab) -> dict[str, Any]:
+    from agentlab.sources import read_doc
+
+    return {entry.name: read_doc(entry.doc) for entry in lab.catalog.entries("source")}
+
+
+# How commands speak.
+
+
+def _show_run(result: RunResult, as_json: bool) -> None:
+    if result.status == "failed" and not as_json:
+        _fail(LabError(result.message), as_json)
+    else:
+        _say(result.to_dict(), as_json, lambda d: d.terminal.run(result))
+    raise typer.Exit(EXITS[result.status])
+
+
+def _say(told: Mapping[str, Any], as_json: bool, render: Callable[[Any], RenderableType]) -> None:
+    if as_json:
+        typer.echo(json.dumps(told, ensure_ascii=False, default=str))
+        return
+    from rich.console import Console
+
+    from agentlab import display
+
+    Console(highlight=False).print(render(display))
+
+
+def _fail(fault: Exception, as_json: bool) -> None:
+    message = "; ".join(line.strip() for line in str(fault).splitlines() if line.strip()) or type(fault).__name__
+    if as_json:
+        typer.echo(json.dumps({"error": {"type": type(fault).__name__, "message": message}}, ensure_ascii=False))
+    typer.echo(f"error: {message}", err=True)
