@@ -38,7 +38,8 @@ def complete(calls: list[dict[str, Any]], linked: Linked, view: View) -> list[di
     """The calls with what they leave out; a single `clarify` where that is ambiguous or missing.
 
     >>> view = View(tables={"orders": {"id": "int"}, "users": {"age": "int"}})
-    >>> complete([{"name": "fill", "arguments": {"column": "age", "value": 0}}], Linked(""), view)[0]["arguments"]["table"]
+    >>> fill = {"name": "fill", "arguments": {"column": "age", "value": 0}}
+    >>> complete([fill], Linked(""), view)[0]["arguments"]["table"]
     'users'
     """
     context = _Context(linked, view)

@@ -1,9 +1,9 @@
 """Schema linking: which names, values and literals of a lab may the words of an intent mean?
 
-`link` marks the candidates in the text with typed placeholders, numbered in order of mention: `<c0>` a column, `<t0>` a
-table, `<s0>` a source, `<r0>` a resource, `<o0>` a store, `<q0>` a query, `<k0>` a task; `<v0>` a quoted or identifier-like
-text or a cell's value, `<n0>` a number, `<d0>` a date, `<h0>` a time of day; `<w0>` a plain word, so that a new name can be
-pointed at. It finds candidates and decides nothing: what is asked is the model's to say.
+`link` marks the candidates in the text with typed placeholders, numbered in order of mention: `<c0>` a column, `<t0>`
+a table, `<s0>` a source, `<r0>` a resource, `<o0>` a store, `<q0>` a query, `<k0>` a task; `<v0>` a quoted or
+identifier-like text or a cell's value, `<n0>` a number, `<d0>` a date, `<h0>` a time of day; `<w0>` a plain word, so
+that a new name can be pointed at. It finds candidates and decides nothing: what is asked is the model's to say.
 
 Placeholders instead of names are what lets a model trained from scratch copy at all (see finetune/LOG.md).
 """
@@ -25,7 +25,8 @@ _NUMBER_WORD = "(?:" + "|".join(sorted(NUMBER_WORDS, key=len, reverse=True)) + "
 _TOKEN = re.compile(
     rf"""
     (?P<quoted>(?<!\w)'[^']+'(?!\w)|"[^"]+"|`[^`]+`|“[^”]+”|‘[^’]+’)
-  | (?P<date>\b\d{{4}}-\d\d?-\d\d?\b|\b{_MONTH}\s{_DAY},?\s\d{{4}}\b|\b{_DAY}\s{_MONTH},?\s\d{{4}}\b|\b{_MONTH}\s\d{{4}}\b)
+  | (?P<date>\b\d{{4}}-\d\d?-\d\d?\b|\b{_MONTH}\s{_DAY},?\s\d{{4}}\b
+      |\b{_DAY}\s{_MONTH},?\s\d{{4}}\b|\b{_MONTH}\s\d{{4}}\b)
   | (?P<time>\b\d{{1,2}}:\d\d(?:\s?[ap]\.?m\b\.?)?|\b\d{{1,2}}\s?[ap]\.?m\b\.?|\b\d{{1,2}}\so'clock)
   | (?P<number>(?<![\w.])[-−]?(?:\d{{1,3}}(?:,\d{{3}})+|\d+)(?:\.\d+)?(?:\s?(?:k|m|thousand|million)\b)?(?![\w])
       |\b{_NUMBER_WORD}(?:[\s-]{_NUMBER_WORD})*\b)

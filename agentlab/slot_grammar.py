@@ -28,14 +28,16 @@ _NEVER = {"question", "reason", "kind", "seed", "name"}
 _SQL = r"""
 sql: conj (" OR" conj)*
 conj: pred (" AND" pred)*
-pred: add ((">"|"<"|">="|"<="|"="|"!=") add | " IS NULL" | " IS NOT NULL" | " NOT"? " IN(" lit ("," lit)* ")" | " BETWEEN" lit " AND" lit)?
+pred: add (compared add | " IS NULL" | " IS NOT NULL" | " NOT"? " IN(" lit ("," lit)* ")" | " BETWEEN" lit " AND" lit)?
     | "contains(" col "," lit ")" | "starts_with(" col "," lit ")" | "ends_with(" col "," lit ")" | "NOT(" sql ")"
+compared: ">" | "<" | ">=" | "<=" | "=" | "!="
 add: mul (("+"|"-"|"||' '||"|"||") mul)*
 mul: atom (("*"|"/") atom)*
 atom: col | lit | "1" | "100" | "100.0" | "(" sql ")" | "current_date-INTERVAL" num " DAY" | "current_date" | call
 call: ("year"|"month"|"dayname"|"length"|"upper"|"lower"|"abs") "(" col ")" | "round(" add "," (num|/[0-9]/) ")"
     | "date_diff('day'," col "," (col|"current_date") ")" | "rank() OVER(" part? order " DESC)"
-    | "sum(" col ") OVER(" (part | order | part order)? ")" | "avg(" col ") OVER(" part? ")" | ("lag"|"lead") "(" col ") OVER(" part? order ")"
+    | "sum(" col ") OVER(" (part | order | part order)? ")" | "avg(" col ") OVER(" part? ")"
+    | ("lag"|"lead") "(" col ") OVER(" part? order ")"
     | "coalesce(" col "," (col|lit) ")"
 part: "PARTITION BY" col " "?
 order: "ORDER BY" col

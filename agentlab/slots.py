@@ -4,9 +4,9 @@
                <t0> staging orders :<c0> customer id int<c1> quantity int ...
     assistant  rename: column=<c0> to=<v0>
 
-Training and serving both come through here: `encode` writes the answer that a plan should have, `Slots.prompt` makes the
-prompt, its grammar and the reader of the answer. What an answer leaves out because the intent did (the table, when only
-one fits) is filled in by `completion`.
+Training and serving both come through here: `encode` writes the answer that a plan should have, `Slots.prompt` makes
+the prompt, its grammar and the reader of the answer. What an answer leaves out because the intent did (the table, when
+only one fits) is filled in by `completion`.
 """
 
 from __future__ import annotations
@@ -202,8 +202,7 @@ def _new_name(value: str, linked: Linked) -> str:
 def _spans(linked: Linked) -> Iterable[tuple[str, str]]:
     words = list(linked.spans)
     for size in range(1, 6):
-        for first, last in zip(words, words[size - 1 :], strict=False):
-            yield first, last
+        yield from zip(words, words[size - 1 :], strict=False)
 
 
 def _literal(value: str, linked: Linked, letters: str) -> str:

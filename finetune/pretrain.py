@@ -94,7 +94,7 @@ def optimizers(model: Qwen2ForCausalLM, rate: float, muon: float) -> list[torch.
 
 def level(progress: float, step: int) -> float:
     """Share of the full learning rate: a short warm-up, flat, then down to a fiftieth over the last half."""
-    return min(1.0, (step + 1) / 100) * min(1.0, 0.02 + 0.98 * 2 * (1 - progress))
+    return min(1.0, step / 100) * min(1.0, 0.02 + 0.98 * 2 * (1 - progress))
 
 
 def loss_of(model: Qwen2ForCausalLM, batch: Batch) -> torch.Tensor:
@@ -128,45 +128,47 @@ def train(options: argparse.Namespace) -> None:
     tokenizer = PreTrainedTokenizerFast.from_pretrained(options.data)
     config = shape(tokenizer, options.width, options.layers)
     model = Qwen2ForCausalLM.from_pretrained(options.init) if options.init else Qwen2ForCausalLM(config)
-    steppers = optimizers(model, options.rate, options.muon)
-    full = [[group["lr"] for group in o.param_groups] for o in steppers]
     examples, held = Examples(options.data / "train.npz"), Examples(options.data / "dev.npz")
     print(f"{sum(p.numel() for p in model.parameters())} parameters, {len(examples.length)} examples", flush=True)
-    start, step, seen, mean, r = time.time(), 0, 0, 0.0, random.Random(options.seed)
-    log = (options.out / "log.jsonl").open("a")
-    done = False
-    while not done:
-        for batch in examples.batches(options.batch, r):
-            progress = (time.time() - start) / (options.minutes * 60)
-            if done := progress >= 1 or bool(options.steps and step >= options.steps):
-                break
-            for o, rates in zip(steppers, full, strict=True):
-                for group, rate in zip(o.param_groups, rates, strict=True):
-                    group["lr"] = rate * level(step / options.steps if options.steps else progress, step)
-            loss = loss_of(model, batch)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            for o in steppers:
-                o.step()
-                o.zero_grad(set_to_none=True)
-            step += 1
-            seen += int(batch[0].numel())
-            now = loss.item()
-            mean = now if step == 1 else 0.97 * mean + 0.03 * now
-            if step % 100 == 0:
-                row = {
-                    "minutes": round((time.time() - start) / 60, 2),
-                    "step": step,
-                    "loss": round(mean, 4),
-                    "tokens": seen,
-                }
-                if step % 500 == 0:
-                    row |= judge(model, held)
-                    save(model, tokenizer, options.out)
+    with (options.out / "log.jsonl").open("a") as log:
+        for row in steps(model, examples, options):
+            if row["step"] % 500 == 0:
+                row |= judge(model, held)
+                save(model, tokenizer, options.out)
+            if row["step"] % 100 == 0:
                 print(json.dumps(row), file=log, flush=True)
                 print(row, flush=True)
     save(model, tokenizer, options.out)
-    print(json.dumps({"final": judge(model, held), "step": step, "tokens": seen}), flush=True)
+    print(json.dumps({"final": judge(model, held)}), flush=True)
+
+
+def steps(model: Qwen2ForCausalLM, examples: Examples, options: argparse.Namespace) -> Iterator[dict[str, float]]:
+    """One optimizer step after another, over the examples again and again, until time or steps are up."""
+    steppers = optimizers(model, options.rate, options.muon)
+    full = [(group, group["lr"]) for stepper in steppers for group in stepper.param_groups]
+    start, r, seen, mean = time.time(), random.Random(options.seed), 0, 0.0
+    for step, batch in enumerate(endless(examples, options.batch, r), 1):
+        progress = step / options.steps if options.steps else (time.time() - start) / (options.minutes * 60)
+        if progress > 1:
+            return
+        for group, rate in full:
+            group["lr"] = rate * level(progress, step)
+        loss = loss_of(model, batch)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for stepper in steppers:
+            stepper.step()
+            stepper.zero_grad(set_to_none=True)
+        seen += batch[0].numel()
+        mean = loss.item() if step == 1 else 0.97 * mean + 0.03 * loss.item()
+        minutes = round((time.time() - start) / 60, 2)
+        yield {"minutes": minutes, "step": step, "loss": round(mean, 4), "tokens": seen}
+
+
+def endless(examples: Examples, tokens: int, r: random.Random) -> Iterator[Batch]:
+    """Pass after pass."""
+    while True:
+        yield from examples.batches(tokens, r)
 
 
 def save(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:

@@ -129,10 +129,34 @@ SHORT = {
     "department": "dept", "order": "ord", "total": "tot", "category": "cat", "average": "avg", "percent": "pct",
 }  # fmt: skip
 #: Names that a count of sold things and its price go by.
-QUANTITIES = (
-    "quantity qty units units_sold items pieces num_items amount_sold order_qty item_count copies seats boxes".split()
-)
-PRICES = "unit_price price price_per_unit item_price sale_price list_price rate fee price_each net_price ticket_price".split()
+QUANTITIES = [
+    "quantity",
+    "qty",
+    "units",
+    "units_sold",
+    "items",
+    "pieces",
+    "num_items",
+    "amount_sold",
+    "order_qty",
+    "item_count",
+    "copies",
+    "seats",
+    "boxes",
+]
+PRICES = [
+    "unit_price",
+    "price",
+    "price_per_unit",
+    "item_price",
+    "sale_price",
+    "list_price",
+    "rate",
+    "fee",
+    "price_each",
+    "net_price",
+    "ticket_price",
+]
 
 VALUES = [
     "north",

@@ -22,7 +22,10 @@ def completed(intent: str, *calls: dict[str, Any], view: View = VIEW) -> list[di
 
 
 def test_the_only_table_that_has_the_column() -> None:
-    assert completed("fill age with 0", {"name": "fill", "column": "age", "value": 0})[0]["arguments"]["table"] == "core.users"
+    assert (
+        completed("fill age with 0", {"name": "fill", "column": "age", "value": 0})[0]["arguments"]["table"]
+        == "core.users"
+    )
 
 
 def test_two_tables_that_fit_are_a_question_that_names_them() -> None:
@@ -65,7 +68,9 @@ def test_a_new_store_is_what_is_published_to_and_refreshed() -> None:
 
 
 def test_publishing_with_two_stores_is_a_question() -> None:
-    assert completed("publish orders", {"name": "publish", "table": "staging.orders"})[0]["arguments"]["about"] == "store"
+    assert (
+        completed("publish orders", {"name": "publish", "table": "staging.orders"})[0]["arguments"]["about"] == "store"
+    )
 
 
 def test_a_new_store_without_any_table_is_still_made() -> None:

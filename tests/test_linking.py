@@ -7,7 +7,13 @@ from agentlab.view import View
 
 VIEW = View(
     tables={
-        "staging.orders": {"order_id": "int", "customer_id": "int", "unit_price": "float", "status": "text", "orderDate": "date"},
+        "staging.orders": {
+            "order_id": "int",
+            "customer_id": "int",
+            "unit_price": "float",
+            "status": "text",
+            "orderDate": "date",
+        },
         "core.customers": {"customer_id": "int", "Full Name": "text", "城市": "text"},
     },
     sources={"sales_api": ("orders", "returns")},
@@ -16,7 +22,7 @@ VIEW = View(
     tasks=("sales refresh",),
     values={"staging.orders": {"status": ("shipped", "In Transit", "cancelled")}},
     origins={"staging.orders": ("sales_api", "orders")},
-)  # fmt: skip
+)
 INDEX = Index(VIEW)
 
 
@@ -28,11 +34,18 @@ def marks(intent: str, kind: str) -> list[str]:
 @pytest.mark.parametrize(
     ("said", "column"),
     [
-        ("unit_price", "unit_price"), ("unit price", "unit_price"), ("the Unit Price", "unit_price"), ("`unit_price`", "unit_price"),
-        ("order date", "orderDate"), ("date of the order", "orderDate"), ("full name", "Full Name"), ("cust id", "customer_id"),
-        ("城市", "城市"), ("price", "unit_price"),
+        ("unit_price", "unit_price"),
+        ("unit price", "unit_price"),
+        ("the Unit Price", "unit_price"),
+        ("`unit_price`", "unit_price"),
+        ("order date", "orderDate"),
+        ("date of the order", "orderDate"),
+        ("full name", "Full Name"),
+        ("cust id", "customer_id"),
+        ("城市", "城市"),
+        ("price", "unit_price"),
     ],
-)  # fmt: skip
+)
 def test_a_column_is_found_however_it_is_written(said: str, column: str) -> None:
     assert column in marks(f"drop {said} now", "c")
 
@@ -54,23 +67,39 @@ def test_a_cells_value_names_its_column() -> None:
 @pytest.mark.parametrize(
     ("said", "value"),
     [
-        ("10,000", "10000"), ("10k", "10000"), ("1.5 million", "1500000"), ("ten thousand", "10000"), ("a hundred", "100"),
-        ("twenty five", "25"), ("-3", "-3"), ("0.25", "0.25"), ("a dozen", "12"),
+        ("10,000", "10000"),
+        ("10k", "10000"),
+        ("1.5 million", "1500000"),
+        ("ten thousand", "10000"),
+        ("a hundred", "100"),
+        ("twenty five", "25"),
+        ("-3", "-3"),
+        ("0.25", "0.25"),
+        ("a dozen", "12"),
     ],
-)  # fmt: skip
+)
 def test_numbers_are_read_as_people_write_them(said: str, value: str) -> None:
     assert marks(f"keep {said} rows", "n") == [value]
 
 
 @pytest.mark.parametrize(
     ("said", "iso"),
-    [("2024-05-03", "2024-05-03"), ("May 3, 2024", "2024-05-03"), ("3rd of May", None), ("3 May 2024", "2024-05-03"), ("May 2024", "2024-05-01")],
+    [
+        ("2024-05-03", "2024-05-03"),
+        ("May 3, 2024", "2024-05-03"),
+        ("3rd of May", None),
+        ("3 May 2024", "2024-05-03"),
+        ("May 2024", "2024-05-01"),
+    ],
 )
 def test_dates_are_read(said: str, iso: str | None) -> None:
     assert marks(f"rows since {said}", "d") == ([iso] if iso else [])
 
 
-@pytest.mark.parametrize(("said", "clock"), [("6am", "06:00"), ("6:30 pm", "18:30"), ("12 am", "00:00"), ("14:05", "14:05"), ("7 o'clock", "07:00")])
+@pytest.mark.parametrize(
+    ("said", "clock"),
+    [("6am", "06:00"), ("6:30 pm", "18:30"), ("12 am", "00:00"), ("14:05", "14:05"), ("7 o'clock", "07:00")],
+)
 def test_times_are_read(said: str, clock: str) -> None:
     assert marks(f"every day at {said}", "h") == [clock]
 

@@ -19,7 +19,7 @@ NOTEBOOKS = Path(agentlab.__file__).parents[1] / "notebooks"
 QUICKSTART = NOTEBOOKS / "00_quickstart.py"
 
 #: By the exercise's number: an answer that is wrong. The right one is the solution in the notebook's own text.
-WRONG = {1: 'answer = lab.run("Rename the channel column of the staging table to outlet.")', 2: 'winner = "Poland"'}
+WRONG = {1: 'answer = lab.run("Rename the channel column to sales_channel.")', 2: 'winner = "Poland"'}
 
 
 def load() -> ModuleType:

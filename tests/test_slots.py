@@ -1,4 +1,4 @@
-"""The small model's form: what training writes, serving reads; every answer under the grammar names only what exists."""
+"""The small model's form: what training writes, serving reads; an answer under the grammar names only what exists."""
 
 import random
 
@@ -79,7 +79,7 @@ def test_quotes_in_names_and_values_stay_inside_them() -> None:
     linked = linked_in("""keep rows where 'a"b' is "it's; DROP TABLE t" """, view)
     slot = {value: slot for slot, value in linked.slots.items()}
     answer = f'filter: where="{slot[chr(97) + chr(34) + chr(98)]}={slot["it" + chr(39) + "s; DROP TABLE t"]}"'
-    assert decode(answer, linked)[0]["arguments"]["where"] == '"a""b" = \'it\'\'s; DROP TABLE t\''
+    assert decode(answer, linked)[0]["arguments"]["where"] == "\"a\"\"b\" = 'it''s; DROP TABLE t'"
 
 
 def test_what_generated_intents_ask_is_said_in_the_grammar_and_read_back(matcher) -> None:  # type: ignore[no-untyped-def]

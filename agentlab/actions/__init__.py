@@ -1,6 +1,6 @@
 """The intent language: every action an agent may take, one class each.
 
-`ACTIONS` maps a name to its class; `of(role)` gives those within an agent's authority. Nothing else in the system may act.
+`ACTIONS` maps a name to its class; `of(role)` gives those within an agent's authority. Nothing else in the system acts.
 """
 
 from __future__ import annotations

@@ -11,7 +11,9 @@ class Clarify(Action):
     """Ask, because something needed is missing or could mean two things. Nothing runs."""
 
     question: Text
-    about: Literal["column", "name", "type", "value", "how", "table", "source", "when", "store", "query", "task"] = "how"
+    about: Literal["column", "name", "type", "value", "how", "table", "source", "when", "store", "query", "task"] = (
+        "how"
+    )
 
 
 class Refuse(Action):

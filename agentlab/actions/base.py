@@ -1,7 +1,7 @@
 """What an action is: a frozen, typed model that says who may do it and what it does to a schema.
 
 A field's *kind* (`Column`, `Table`, `Expr`, ...) is part of its type. The grammar that a model decodes under, the rules
-that a plan is checked by and the placeholders of small models are all made from the kinds, so a new action is one class.
+a plan is checked by and the placeholders of small models are all made from the kinds, so a new action is one class.
 This module knows no catalog, no engine and no model.
 """
 

@@ -20,7 +20,7 @@ class Diagnose(Action):
 
 
 class Recommend(Action):
-    """Try layouts for a query, a table or the workload and measure each; `apply` keeps the best that is truly faster."""
+    """Try layouts for a query, a table or the workload, measure each; `apply` keeps the best that is truly faster."""
 
     agent: ClassVar[Role | None] = "optimization"
     query: Query | None = None

@@ -18,8 +18,9 @@ _EVERY = re.compile(r"every (?P<n>\d+) (?P<unit>minutes|hours)")
 def cron_of(when: str) -> str:
     """The five cron fields of a moment in plain words. Nightly is 02:00, other days' default is midnight.
 
-    Forms: `hourly`, `nightly`, `daily`, `weekdays`, `weekends`, `weekly` (Mondays), `monthly` (the first), `mondays` ...
-    `sundays`, each with an optional ` at HH:MM`; `every N minutes`, `every N hours`; or five cron fields as they are.
+    Forms: `hourly`, `nightly`, `daily`, `weekdays`, `weekends`, `weekly` (Mondays), `monthly` (the first),
+    `mondays` ... `sundays`, each with an optional ` at HH:MM`; `every N minutes`, `every N hours`; or five cron
+    fields as they are.
 
     >>> cron_of("nightly"), cron_of("mondays at 6:30"), cron_of("every 15 minutes")
     ('0 2 * * *', '30 6 * * 1', '*/15 * * * *')
