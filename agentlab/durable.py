@@ -7,13 +7,17 @@ Importing this module takes a second or two, so others import it when a run begi
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
+from contextvars import copy_context
+from functools import wraps
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import dbos._serialization as serialization
 from dbos import DBOS, SetWorkflowID
@@ -33,6 +37,27 @@ MOST_TRIES = 5
 SLOTS = 64
 
 Json = dict[str, Any]
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _apart(action: Callable[P, R]) -> Callable[P, R]:
+    """Do it in a thread of its own where an event loop runs, as under a notebook's cells: DBOS refuses there."""
+
+    @wraps(action)
+    def done(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return action(*args, **kwargs)
+        context, thread = copy_context(), ThreadPoolExecutor(1, "agentlab")
+        try:
+            return thread.submit(lambda: context.run(action, *args, **kwargs)).result()
+        finally:
+            # Whoever interrupts the cell doesn't wait for the run: it is cancelled, and ends at its next step.
+            thread.shutdown(wait=False)
+
+    return done
 
 
 class Steps:
@@ -64,31 +89,36 @@ class Durable:
         self.house = house
         self._slot: sqlite3.Connection | None = None
 
+    @_apart
     def run(self, key: str, request: Json) -> Json:
-        """Carry out a request in this thread, once for its key: a second time its result is returned.
+        """Carry out a request, once for its key: a second time its result is returned.
 
         LabError when this thread is in a run of another lab.
         """
         with _turns.taken(self):
             return Steps().run(key, request)
 
+    @_apart
     def recover(self) -> None:
         """Finish what killed processes left, and wait for it."""
         with _turns.taken(self):
             self._finish(self._dead())
 
+    @_apart
     def cancel(self, prefix: str) -> None:
         """Give up the requests whose keys begin so, so that nothing goes on with them later."""
         with _turns.taken(self):
             for key in self.open(prefix):
                 DBOS.cancel_workflow(key)
 
+    @_apart
     def open(self, prefix: str) -> list[str]:
         """The requests whose keys begin so and that haven't ended."""
         with _turns.taken(self):
             found = DBOS.list_workflows(status=_OPEN, workflow_id_prefix=prefix)
             return [workflow.workflow_id for workflow in found]
 
+    @_apart
     def close(self) -> None:
         """Let go of DBOS, if this lab has it, once its workflows have ended."""
         _turns.give_up(self)

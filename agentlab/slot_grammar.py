@@ -5,6 +5,7 @@ Only what the prompt shows can be named: every table, column, source, store and 
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -25,31 +26,49 @@ _INFERRED_FOR = {"pull": {"into"}, "derive": {"column"}, "clarify": {"question"}
 _MOST_ACTIONS = 8
 _NEVER = {"question", "reason", "kind", "seed", "name"}
 
+#: SQL by type: what is added is numbers, what is joined is text. A rule whose columns the prompt lacks is left out.
 _SQL = r"""
 sql: conj (" OR" conj)*
 conj: pred (" AND" pred)*
-pred: add (compared add | " IS NULL" | " IS NOT NULL" | " NOT"? " IN(" lit ("," lit)* ")" | " BETWEEN" lit " AND" lit)?
-    | "contains(" col "," lit ")" | "starts_with(" col "," lit ")" | "ends_with(" col "," lit ")" | "NOT(" sql ")"
+pred: value | number compared number | col compared lit | col " IS NULL" | col " IS NOT NULL"
+    | col " NOT"? " IN(" lit ("," lit)* ")" | col " BETWEEN" lit " AND" lit | "NOT(" sql ")"
+    | "contains(" col "," lit ")" | "starts_with(" col "," lit ")" | "ends_with(" col "," lit ")" DATED
 compared: ">" | "<" | ">=" | "<=" | "=" | "!="
-add: mul (("+"|"-"|"||' '||"|"||") mul)*
-mul: atom (("*"|"/") atom)*
-atom: col | lit | "1" | "100" | "100.0" | "(" sql ")" | "current_date-INTERVAL" num " DAY" | "current_date" | call
-call: ("year"|"month"|"dayname"|"length"|"upper"|"lower"|"abs") "(" col ")" | "round(" add "," (num|/[0-9]/) ")"
-    | "date_diff('day'," col "," (col|"current_date") ")" | "rank() OVER(" part? order " DESC)"
-    | "sum(" col ") OVER(" (part | order | part order)? ")" | "avg(" col ") OVER(" part? ")"
-    | ("lag"|"lead") "(" col ") OVER(" part? order ")"
-    | "coalesce(" col "," (col|lit) ")"
+value: number | text
+number: product (("+"|"-") product)*
+product: factor (("*"|"/") factor)*
+factor: numeric | num | "1" | "100" | "(" number ")" | "round(" number "," (num|/[0-9]/) ")" | "length(" col ")"
+    | "rank() OVER(" part? order " DESC)" | ("sum"|"avg") "(" numeric ") OVER(" (part | order | part order)? ")"
+    | ("lag"|"lead") "(" col ") OVER(" part? order ")" | "coalesce(" col "," (col|lit) ")" DATES
+text: word (("||' '||"|"||") word)*
+word: col | ("upper"|"lower") "(" col ")" DAYNAME
 part: "PARTITION BY" col " "?
 order: "ORDER BY" col
 """
+_DATED = """
+    | dated compared (date | "current_date-INTERVAL" num " DAY" | "current_date" | dated)"""
+_DATED_NO_DATE = _DATED.replace("date | ", "", 1)
+_DATES = """
+    | ("year"|"month") "(" dated ")" | "date_diff('day'," dated "," (dated|"current_date") ")\""""
+_DAYNAME = ' | "dayname(" dated ")"'
 
 
-def grammar(linked: Linked, role: Role | None) -> str:
-    """A lark grammar for llguidance; a role's own actions only.
+def _sql(rules: dict[str, str]) -> str:
+    """The part of the grammar for SQL, with the columns that there are."""
+    dated = "dated" in rules
+    return (
+        _SQL.replace(" DATED", (_DATED if "date" in rules else _DATED_NO_DATE) if dated else "")
+        .replace(" DATES", _DATES if dated else "")
+        .replace(" DAYNAME", _DAYNAME if dated else "")
+    )
+
+
+def grammar(linked: Linked, role: Role | None, types: Mapping[str, Container[str]]) -> str:
+    """A lark grammar for llguidance; a role's own actions only. `types` are those of each column, in any table.
 
     At most `_MOST_ACTIONS` lines, so that a model that repeats itself still ends in a plan.
     """
-    rules = _terminals(linked)
+    rules = _terminals(linked, types)
     lines: list[str] = []
     alone: list[str] = []
     for name, cls in of(role).items():
@@ -59,11 +78,11 @@ def grammar(linked: Linked, role: Role | None) -> str:
             rules[f"a_{name}"] = rule
     acting = f' | line ("\\n" line){{0,{_MOST_ACTIONS - 1}}}\nline: {" | ".join(lines)}' if lines else ""
     start = f"start: {' | '.join(alone)}{acting}\n"
-    sql = _SQL if "col" in rules else ""
+    sql = _sql(rules) if "col" in rules else ""
     return start + "\n".join(f"{name}: {rule}" for name, rule in rules.items()) + sql
 
 
-def _terminals(linked: Linked) -> dict[str, str]:
+def _terminals(linked: Linked, types: Mapping[str, Container[str]]) -> dict[str, str]:
     """Rules for what the prompt marks; a kind without marks has none."""
     rules = {}
     marks = {kind: " | ".join(linked.of(kind)) for kind in "ctsroqkvndhw"}
@@ -81,7 +100,11 @@ def _terminals(linked: Linked) -> dict[str, str]:
     new = ["name"] if name else []
     rules["store"] = " | ".join([*linked.of("o"), *new])
     rules["task"] = " | ".join([*linked.of("k"), *linked.of("o"), *new])
-    rules["col"] = " | ".join([*linked.of("c"), *(['"@" name'] if name and marks["c"] else [])])
+    made = ['"@" name'] if name and marks["c"] else []
+    rules["col"] = " | ".join([*linked.of("c"), *made])
+    for rule, wanted in (("numeric", ("int", "float")), ("dated", ("date", "timestamp"))):
+        fitting = [slot for slot in linked.of("c") if any(t in types.get(linked.slots[slot], ()) for t in wanted)]
+        rules[rule] = " | ".join([*fitting, *made])
     rules["new_table"] = " | ".join([*new, *linked.of("t")])
     rules["column"] = " | ".join([*linked.of("c"), *(new if marks["c"] else [])])
     rules["new"] = " | ".join([*new, *linked.of("c")])

@@ -46,7 +46,7 @@ class Slots:
         text = prompt_text(linked, ask.view, ask.role)
         return Prompt(
             text=text,
-            grammar=grammar(linked, ask.role),
+            grammar=grammar(linked, ask.role, ask.view.types()),
             read=lambda answer: complete(decode(answer, linked), linked, ask.view),
         )
 

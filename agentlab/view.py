@@ -27,3 +27,11 @@ class View:
     def columns(self) -> list[str]:
         """Every column name, once, tables in order."""
         return list(dict.fromkeys(column for schema in self.tables.values() for column in schema))
+
+    def types(self) -> dict[str, set[str]]:
+        """Every column name and the types that it has, over all tables."""
+        found: dict[str, set[str]] = {}
+        for schema in self.tables.values():
+            for column, kind in schema.items():
+                found.setdefault(column, set()).add(kind)
+        return found

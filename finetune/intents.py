@@ -16,9 +16,10 @@ from typing import Any
 import yaml
 
 from agentlab.actions import ACTIONS, Role
+from agentlab.linking import spoken
 from agentlab.slots import COLUMN, LITERAL
 from finetune import speech
-from finetune.scenes import HERE, Column, Scene
+from finetune.scenes import HERE, SHORT, Column, Scene
 
 Calls = list[dict[str, Any]]
 Filled = tuple[dict[str, str], Calls]
@@ -295,8 +296,26 @@ def _new(s: Speaker) -> tuple[str, str]:
 
 
 def rename(s: Speaker) -> Filled:
-    c, (said, name) = s.pick(), _new(s)
+    c = s.pick()
+    said, name = _like(s, c) if s.r.random() < 0.25 else _new(s)
     return {"column": s.say(c), "new": said}, _call("rename", column=c.name, to=name)
+
+
+def _like(s: Speaker, c: Column) -> tuple[str, str]:
+    """A new name that is much like the old: shorter, spelt out, or in another order."""
+    split = spoken(c.name).split()
+    long = {v: k for k, v in SHORT.items()}
+    others = [
+        "_".join(SHORT.get(w, w) for w in split),
+        "_".join(long.get(w, w) for w in split),
+        "_".join(split[::-1]),
+        split[-1],
+    ]
+    fresh = [o for o in others if o.lower() not in {k.lower() for k in s.scene.view.columns()} and "_" in o]
+    if not fresh:
+        return _new(s)
+    name = s.r.choice(fresh)
+    return (speech.quoted(s.r, name) if s.r.random() < 0.15 else name), name
 
 
 def cast(s: Speaker) -> Filled:
@@ -553,8 +572,15 @@ def _plain(*names: str) -> Callable[[Speaker], Filled]:
 
 
 def provision(s: Speaker) -> Filled:
-    name = s.r.choice(speech_stores())
+    name = s.r.choice(_near_names(s) or speech_stores()) if s.r.random() < 0.4 else s.r.choice(speech_stores())
     return {"store": name}, _call("provision", store=name)
+
+
+def _near_names(s: Speaker) -> list[str]:
+    """Stores are mostly called like what is in them: a word of a source, of a table."""
+    view = s.scene.view
+    said = [w for name in (*view.sources, s.scene.table.rsplit(".", 1)[-1]) for w in spoken(name).split()]
+    return [w for w in said if len(w) > 3 and w not in ("system", "service", "feed") and w not in view.stores]
 
 
 def speech_stores() -> list[str]:

@@ -295,7 +295,7 @@ def make_table(r: random.Random) -> tuple[str, list[Column]]:
     else:
         name = r.choice(list(domains()))
         pool = domains()[name]
-        size = min(len(pool), r.randint(5, 11))
+        size = min(len(pool), r.randint(5, 14))
         pool = [pool[i] for i in sorted(r.sample(range(len(pool)), size))]
         pool = [made_up(r) if r.random() < 0.12 else c for c in pool]
     if r.random() < 0.16 and name in domains():
@@ -348,7 +348,7 @@ def make(r: random.Random) -> Scene:
 
 def _selling(r: random.Random, pool: list[Column]) -> list[Column]:
     """The table of somebody who sells: with a quantity and a price, under one of their many names."""
-    others = [c for c in pool if c.role not in ("quantity", "price")][: r.randint(3, 9)]
+    others = [c for c in pool if c.role not in ("quantity", "price")][: r.randint(3, 11)]
     sold = Column(r.choice(QUANTITIES), "int", "", (), "quantity")
     price = Column(r.choice(PRICES), "float", "", (), "price")
     at = sorted(r.sample(range(len(others) + 1), 2)) if len(others) > 1 else [0, 1]

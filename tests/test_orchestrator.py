@@ -207,7 +207,8 @@ def test_ids_say_when_and_have_no_dash():
 
 
 CHILD = """
-    import os, signal, sys
+    import faulthandler, os, signal, sys
+    faulthandler.dump_traceback_later(90)  # a run that hangs says where
     from agentlab.lab import Lab
     from agentlab.models import Scripted
     from test_orchestrator import PLANS

@@ -93,13 +93,13 @@ def test_what_generated_intents_ask_is_said_in_the_grammar_and_read_back(matcher
             answer = encode(calls, linked)
         except PlanError:
             continue
-        assert matcher(grammar(linked, role), answer), (intent, answer)
+        assert matcher(grammar(linked, role, scene.view.types()), answer), (intent, answer)
         assert [c["name"] for c in decode(answer, linked)] == [c["name"] for c in calls]
 
 
 def test_the_grammar_knows_only_what_is_there(matcher) -> None:  # type: ignore[no-untyped-def]
     linked = linked_in("rename customer_id to cust_id")
-    rules = grammar(linked, None)
+    rules = grammar(linked, None, VIEW.types())
     assert matcher(rules, "rename: column=<c0> to=<v0>")
     assert not matcher(rules, "rename: column=<c40> to=<v0>")
     assert not matcher(rules, "publish: table=<t1>")
@@ -108,8 +108,8 @@ def test_the_grammar_knows_only_what_is_there(matcher) -> None:  # type: ignore[
 
 def test_a_roles_grammar_has_only_its_own_actions(matcher) -> None:  # type: ignore[no-untyped-def]
     linked = linked_in("rename customer_id to cust_id")
-    assert not matcher(grammar(linked, "quality"), "rename: column=<c0> to=<v0>")
-    assert matcher(grammar(linked, "quality"), "refuse: because=authority")
+    assert not matcher(grammar(linked, "quality", VIEW.types()), "rename: column=<c0> to=<v0>")
+    assert matcher(grammar(linked, "quality", VIEW.types()), "refuse: because=authority")
 
 
 def test_a_prompt_reads_answers_into_whole_plans() -> None:
@@ -123,4 +123,21 @@ def test_a_prompt_reads_answers_into_whole_plans() -> None:
 def test_hostile_names_do_not_reach_the_grammar(matcher) -> None:  # type: ignore[no-untyped-def]
     view = View(tables={'x"; start: /.*/': {'"\n<c0>': "int", "a|b": "text"}})
     linked = linked_in("drop a|b", view)
-    assert matcher(grammar(linked, None), "drop_columns: columns=[<c0>]")
+    assert matcher(grammar(linked, None, VIEW.types()), "drop_columns: columns=[<c0>]")
+
+
+def test_only_numbers_are_added_and_only_dates_have_a_year(matcher) -> None:  # type: ignore[no-untyped-def]
+    view = View(tables={"t": {"price": "float", "name": "text", "day": "date"}})
+    linked = linked_in("add x as price plus name", view)
+    slot = {linked.slots[slot]: slot for slot in linked.of("c")}
+    rules = grammar(linked, None, view.types())
+    assert matcher(rules, f'derive: column=<w1> expr="{slot["price"]}+{slot["price"]}"')
+    assert not matcher(rules, f'derive: column=<w1> expr="{slot["price"]}+{slot["name"]}"')
+    assert matcher(rules, f'derive: column=<w1> expr="year({slot["day"]})"')
+    assert not matcher(rules, f'derive: column=<w1> expr="year({slot["price"]})"')
+
+
+def test_a_table_without_dates_or_numbers_still_has_a_grammar(matcher) -> None:  # type: ignore[no-untyped-def]
+    view = View(tables={"t": {"name": "text"}})
+    linked = linked_in("keep rows with name x", view)
+    assert matcher(grammar(linked, None, view.types()), 'filter: where="<c0> IS NOT NULL"')
