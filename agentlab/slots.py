@@ -268,30 +268,46 @@ def _decode(name: str, kind: str | None, text: str, linked: Linked) -> Any:
         items = [item for item in text[1:-1].split(",") if item]
         return [_decode_measure(i, linked) if name == "measures" else _decode(name, kind, i, linked) for i in items]
     if kind in ("expr", "where"):
-        spaced = re.sub(r" (AND|OR)(?=[a-z])", r" \1 ", text[1:-1])
-        sql = re.sub(r" {2,}", " ", _SQL_SLOT.sub(lambda m: _sql(m[0], linked), spaced)).strip()
-        return _not_true(sql) if kind == "where" else sql
+        return _SQL_SLOT.sub(lambda m: _sql(m[0], linked), _spaced(text[1:-1], whole=kind == "where"))
     if kind == "when":
         return re.sub(r"\s+", " ", _SLOT.sub(lambda m: f" {linked.slots[m[0]]} ", text[1:-1])).strip()
     return _decode_one(name, kind, text, linked)
 
 
-def _not_true(sql: str) -> str:
-    """`NOT(x)` is said of rows that go: those for which x is unknown stay."""
-    whole = sql.startswith("NOT(") and sql.endswith(")") and sql.count("(") - sql[4:-1].count("(") == 1
-    return f"({sql[4:-1].strip()}) IS NOT TRUE" if whole else sql
-
-
 _SQL_SLOT = re.compile(r"@?(?:<w\d+><w\d+>|<[a-z]\d+>)")
+
+
+def _spaced(sql: str, whole: bool) -> str:
+    """An answer's SQL, legible, its placeholders still in place. `NOT(x)` as a whole is said of rows that go.
+
+    Those rows for which x is unknown stay, so it becomes `(x) IS NOT TRUE`.
+
+    >>> _spaced("NOT(<c0>=<v0>)", whole=True), _spaced("NOT(<c0>=<v0>) ANDNOT(<c1>=<v1>)", whole=True)
+    ('( <c0> = <v0> ) IS NOT TRUE', 'NOT( <c0> = <v0> ) AND NOT( <c1> = <v1> )')
+    """
+    if whole and sql.startswith("NOT(") and _closing(sql, 3) == len(sql) - 1:
+        sql = f"{sql[3:]} IS NOT TRUE"
+    sql = re.sub(r" (AND|OR)(?=[a-z(]|NOT)", r" \1 ", sql)
+    return re.sub(r" {2,}", " ", _SQL_SLOT.sub(r" \g<0> ", sql)).strip()
+
+
+def _closing(sql: str, opened: int) -> int:
+    """Where the bracket that opens at a position closes."""
+    depth = 0
+    for at in range(opened, len(sql)):
+        depth += {"(": 1, ")": -1}.get(sql[at], 0)
+        if depth == 0:
+            return at
+    return -1
 
 
 def _sql(text: str, linked: Linked) -> str:
     if text.startswith("@"):
-        return f' "{_name(text[1:], linked)}" '
+        return f'"{_name(text[1:], linked)}"'
     value = _said(text, linked)
     quoted = value.replace("'", "''")
     name = value.replace('"', '""')
-    return {"c": f' "{name}" ', "n": f" {value} ", "d": f" DATE '{quoted}' "}.get(text[1], f" '{quoted}' ")
+    return {"c": f'"{name}"', "n": value, "d": f"DATE '{quoted}'"}.get(text[1], f"'{quoted}'")
 
 
 def _decode_one(name: str, kind: str | None, text: str, linked: Linked) -> Any:

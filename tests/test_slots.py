@@ -71,7 +71,20 @@ def test_dropping_rows_keeps_those_where_the_condition_is_unknown() -> None:
     linked = linked_in("drop rows with quantity over 5")
     where = f"NOT({COLUMN.format('quantity')}>{LITERAL.format('5')})"
     read = decode(encode([{"name": "filter", "arguments": {"where": where}}], linked), linked)
-    assert read[0]["arguments"]["where"] == '("quantity" > 5) IS NOT TRUE'
+    assert read[0]["arguments"]["where"] == '( "quantity" > 5 ) IS NOT TRUE'
+
+
+def test_two_negations_are_not_one() -> None:
+    linked = linked_in("keep rows where status is not x and quantity is not 3")
+    answer = 'filter: where="NOT(<c0>=<w2>) ANDNOT(<c1>=<n0>)"'
+    where = decode(answer, linked)[0]["arguments"]["where"]
+    assert where.count("NOT(") == 2
+    assert "IS NOT TRUE" not in where
+
+
+def test_spaces_in_a_value_are_kept() -> None:
+    linked = linked_in("keep rows where status is 'on  hold'")
+    assert decode('filter: where="<c0>=<v0>"', linked)[0]["arguments"]["where"] == "\"status\" = 'on  hold'"
 
 
 def test_quotes_in_names_and_values_stay_inside_them() -> None:
