@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import tiny_checkpoint
 import torch
+from hub_server import hub
 from llguidance import LLMatcher
 from tokenizers import pre_tokenizers
 from transformers import AutoTokenizer
@@ -214,6 +216,46 @@ def test_a_hub_id_that_is_not_here_says_how_to_fetch_it(monkeypatch):
         load("agentlab/none")
 
 
+#: Loads what it is told to, a line at a time, and says what came of it and how many seconds it took.
+LOADS = """
+import json, sys, time
+import agentlab.models.qwen
+from agentlab.models import load
+for line in sys.stdin:
+    began = time.perf_counter()
+    try:
+        told = load(line.strip()).name
+    except Exception as fault:
+        told = f"{type(fault).__name__}: {fault}"
+    print(json.dumps([told, time.perf_counter() - began]), flush=True)
+"""
+
+
+def test_a_hub_id_is_fetched_where_there_is_a_hub_and_found_in_the_cache_where_there_is_none(tmp_path, folder):
+    with hub(folder) as (url, asked):
+        child = subprocess.Popen(
+            [sys.executable, "-c", LOADS],
+            **{"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True},
+            env={**os.environ, "HF_ENDPOINT": url, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"},
+        )
+
+        def loaded(spec: str) -> tuple[str, float]:
+            child.stdin.write(f"{spec}\n")
+            child.stdin.flush()
+            told, seconds = json.loads(child.stdout.readline())
+            return told, seconds
+
+        assert loaded("agentlab/tiny")[0] == "agentlab/tiny"
+        assert ("GET", "/agentlab/tiny/resolve/main/model.safetensors") in asked
+    with child:
+        assert loaded("agentlab/tiny")[0] == "agentlab/tiny", "from the cache"
+        told, seconds = loaded("agentlab/none")
+        child.stdin.close()
+    assert told.startswith("LabError: can't find config.json of 'agentlab/none'")
+    assert "the hub can't be reached from here" in told and "hf download agentlab/none" in told
+    assert seconds < 10, "the hub's own client would have tried for 23 s"
+
+
 def test_the_offline_model_is_the_default(tmp_path, monkeypatch):
     monkeypatch.setattr(base, "OFFLINE", tmp_path / "tiny")
     with pytest.raises(LabError, match=r"the offline model isn't in .*tiny; reinstall agentlab"):
@@ -384,3 +426,13 @@ def test_a_server_that_is_slow_or_not_there_is_named(api):
     with pytest.raises(LabError, match=r"can't reach a model at http://127.0.0.1:9/v1/chat/completions") as fault:
         Remote("http://me:hidden@127.0.0.1:9/v1#qwen").plan(ask())
     assert "hidden" not in str(fault.value)
+
+
+def test_asked_again_after_a_fault_a_model_from_scratch_thinks_of_something_else():
+    model = Qwen(base.OFFLINE)
+    view = View(tables={"staging.orders": {"id": "int", "status": "text", "price": "float"}})
+    first = model.plan(Ask("rename status to state", None, view))
+    again = model.plan(Ask("rename status to state", None, view))
+    other = model.plan(Ask("rename status to state", None, view, fault="that couldn't run"))
+    assert first.to_calls() == again.to_calls()
+    assert other.to_calls() != first.to_calls()

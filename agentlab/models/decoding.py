@@ -27,12 +27,16 @@ MOST_PREFIXES = 6
 
 @dataclass(frozen=True)
 class Answer:
-    """Tokens without the end mark, how sure the model was of its own choices (0 to 1), and the prompt's tokens."""
+    """Tokens without the end mark, how sure the model was of its choices (0 to 1), and the prompt's tokens.
+
+    `doubt` is the least sure choice: the answer's length before it, and the token chosen. None without choices.
+    """
 
     tokens: list[int]
     confidence: float
     prompt_tokens: int
     cached_tokens: int
+    doubt: tuple[int, int] | None = None
 
 
 class Prefixes:
@@ -88,24 +92,37 @@ class Decoder:
         self._matcher = lru_cache(maxsize=8)(self._compiled)
         self._turn = threading.Lock()
 
-    def decode(self, prompt: Sequence[int], grammar: str, most: int) -> Answer:
-        """The answer, by the likeliest token that the grammar allows. PlanError when it exceeds `most` tokens."""
+    def decode(self, prompt: Sequence[int], grammar: str, most: int, avoid: tuple[int, int] | None = None) -> Answer:
+        """The answer, by the likeliest token that the grammar allows. PlanError when it exceeds `most` tokens.
+
+        `avoid` is another answer's `doubt`: there the second likeliest token is taken.
+        """
         with self._turn, torch.inference_mode():
             cache, cached = self.prefixes.take(prompt)
-            told, chances = self._walk(cache, prompt, cached, self._matcher(grammar).deep_copy(), most)
+            told, choices = self._walk(cache, prompt, cached, self._matcher(grammar).deep_copy(), most, avoid)
+        chances = [chance for _, _, chance in choices]
         confidence = math.exp(sum(chances) / len(chances)) if chances else 1.0
-        return Answer(told, confidence, len(prompt), cached)
+        at, token, _ = min(choices, key=lambda choice: choice[2]) if choices else (0, 0, 0.0)
+        return Answer(told, confidence, len(prompt), cached, (at, token) if choices else None)
 
     def _walk(
-        self, cache: DynamicCache, prompt: Sequence[int], cached: int, matcher: LLMatcher, most: int
-    ) -> tuple[list[int], list[float]]:
-        answer, chances = self._forced(matcher), list[float]()
+        self,
+        cache: DynamicCache,
+        prompt: Sequence[int],
+        cached: int,
+        matcher: LLMatcher,
+        most: int,
+        avoid: tuple[int, int] | None,
+    ) -> tuple[list[int], list[tuple[int, int, float]]]:
+        """The answer and its free choices: length before, token, log-probability."""
+        answer, choices = self._forced(matcher), list[tuple[int, int, float]]()
         logits = self._feed(cache, [*prompt[cached:], *answer])
         self.prefixes.keep([*prompt, *answer], cache)
         while not matcher.is_stopped():
-            token, chance, free = self._choose(logits, matcher)
+            shunned = avoid[1] if avoid and avoid[0] == len(answer) else None
+            token, chance, free = self._choose(logits, matcher, shunned)
             if free:
-                chances.append(chance)
+                choices.append((len(answer), token, chance))
             if token in self.ends:
                 break
             self._consume(matcher, [token])
@@ -115,7 +132,7 @@ class Decoder:
                 raise PlanError(f"the answer was cut off at {most} tokens; ask for fewer steps at once")
             if not matcher.is_stopped():
                 logits = self._feed(cache, chunk)
-        return answer, chances
+        return answer, choices
 
     def _compiled(self, grammar: str) -> LLMatcher:
         matcher = LLMatcher(self._vocabulary, grammar, log_level=0)
@@ -139,12 +156,14 @@ class Decoder:
         logits: torch.Tensor = told.logits[0, -1]
         return logits
 
-    def _choose(self, logits: torch.Tensor, matcher: LLMatcher) -> tuple[int, float, bool]:
-        """The likeliest allowed token, its log-probability among those allowed, and whether there was a choice."""
+    def _choose(self, logits: torch.Tensor, matcher: LLMatcher, shunned: int | None) -> tuple[int, float, bool]:
+        """The likeliest allowed token but `shunned`, its log-probability among them, and whether it was free."""
         bits = np.unpackbits(np.frombuffer(matcher.compute_bitmask(), np.uint8), bitorder="little")[: self._size]
         allowed = torch.from_numpy(np.flatnonzero(bits))
         if matcher.is_error() or not len(allowed):
             raise LabError(f"the grammar leaves no token to go on with: {matcher.get_error()[:500]}")
         chances = torch.log_softmax(logits[allowed].float(), dim=0)
+        if shunned is not None and len(allowed) > 1:
+            chances[allowed == shunned] = -math.inf
         best = int(chances.argmax())
         return int(allowed[best]), float(chances[best]), len(allowed) > 1
