@@ -245,3 +245,20 @@ _MONTH_NAMES = [
     "december",
 ]
 MONTHS = {name: n for n, full in enumerate(_MONTH_NAMES, 1) for name in (full, full[:3])} | {"sept": 9}
+
+#: What columns that play a part in a figure are called: the first list that a name's words meet decides.
+PARTS = {
+    "price": {"price", "rate", "fee", "fare", "tariff"},
+    "cost": {"cost", "expense"},
+    "quantity": {"quantity", "unit", "item", "piece", "sold", "copy", "seat", "box", "night", "count", "stock"},
+}
+#: Words that name no figure, whatever else the name says.
+NO_FIGURE = frozenset(["id", "name", "code", "type", "date", "key", "number", "category", "status"])
+
+#: Figures that people ask for without naming a column, and the parts that they are usually made from.
+FIGURES = {
+    ("quantity", "price"): frozenset(
+        ["revenue", "sale", "turnover", "proceeds", "takings", "income", "total", "amount", "value", "worth"]
+    ),
+    ("price", "cost"): frozenset(["profit", "margin", "markup", "gain", "earning"]),
+}

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from agentlab.lexicon import ABBREVIATIONS, FUNCTION_WORDS, MONTHS, NUMBER_WORDS
+from agentlab.lexicon import ABBREVIATIONS, FIGURES, FUNCTION_WORDS, MONTHS, NO_FIGURE, NUMBER_WORDS, PARTS
 from agentlab.view import View
 
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
@@ -61,6 +61,8 @@ class Linked:
     intent: str
     text: str = ""
     slots: dict[str, str] = field(default_factory=dict)
+    #: The figures whose columns are marked already.
+    figured: set[tuple[str, ...]] = field(default_factory=set)
     #: Where each word placeholder stands in the intent, so that two of them span a phrase.
     spans: dict[str, tuple[int, int]] = field(default_factory=dict)
 
@@ -122,6 +124,7 @@ class Index:
         self.exact: dict[frozenset[str], list[Hit]] = {}
         self.partial: dict[str, list[Hit]] = {}
         self.longest = 1
+        self.figures = _figures(view)
         for kind, name, alias in _names(view):
             self._add(kind, name, alias)
         for schema in view.values.values():
@@ -142,6 +145,23 @@ class Index:
                 partial = self.partial.setdefault(word, [])
                 if len(word) > 2 and (kind, name) not in partial:
                     partial.append((kind, name))
+
+
+def _figures(view: View) -> dict[str, list[str]]:
+    """Words such as "revenue", and the columns that such a figure is usually made from, where a table has them all."""
+    found: dict[str, list[str]] = {}
+    for schema in view.tables.values():
+        playing: dict[str, str] = {}
+        for column, kind in schema.items():
+            words = set(parts(column)) if kind in ("int", "float") else set()
+            part = next((p for p, called in PARTS.items() if words & called and not words & NO_FIGURE), None)
+            if part:
+                playing.setdefault(part, column)
+        for wanted, names in FIGURES.items():
+            if playing.keys() >= set(wanted):
+                for name in names:
+                    found.setdefault(name, [playing[part] for part in wanted])
+    return found
 
 
 def _names(view: View) -> Iterator[tuple[str, str, str]]:
@@ -309,12 +329,12 @@ def _single(linked: Linked, token: Token, index: Index) -> str:
     if token.kind in _LITERAL:
         return linked.add(_LITERAL[token.kind], token.value)
     if token.kind == "quoted":
-        return linked.add("v", token.value)
+        return linked.add("v", token.value) + _figure(linked, token, index)
     if _is_function(token):
         return token.text.lower()
     if _IDENTIFIER.fullmatch(token.text):
-        return f"{linked.add('v', token.text)}{_likely(linked, token, index)}"
-    return _word(linked, token) + _likely(linked, token, index)
+        return linked.add("v", token.text) + _likely(linked, token, index) + _figure(linked, token, index)
+    return _word(linked, token) + _likely(linked, token, index) + _figure(linked, token, index)
 
 
 def _word(linked: Linked, token: Token) -> str:
@@ -334,3 +354,12 @@ def _likely(linked: Linked, token: Token, index: Index) -> str:
     if not 0 < len(hits) <= 4:
         return ""
     return " ~ " + " ".join(linked.add(kind, name) for kind, name in hits)
+
+
+def _figure(linked: Linked, token: Token, index: Index) -> str:
+    """The columns that a figure may be made from, once: "revenue" is a matter of quantity and price."""
+    columns = next((index.figures[word] for word in parts(token.value) if word in index.figures), [])
+    if not columns or tuple(columns) in linked.figured:
+        return ""
+    linked.figured.add(tuple(columns))
+    return " ~ " + " ".join(linked.add("c", column) for column in columns)

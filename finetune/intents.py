@@ -516,13 +516,19 @@ PROFIT = [
 ]
 
 
-def _concept(names: list[str], first: str, sign: str, second: str) -> Callable[[Speaker], Filled]:
+def _concept(names: list[str], word: str, sign: str) -> Callable[[Speaker], Filled]:
+    """A figure asked for without its columns: those that linking finds for it, when they are of the intent's table."""
+
     def made(s: Speaker) -> Filled:
-        a, b, said = s.role_column(first), s.role_column(second), s.r.choice(names)
+        columns, said = s.scene.index.figures.get(word, []), s.r.choice(names)
+        own = {c.name: c for c in s.scene.columns}
+        if not columns or any(c not in own or c in s.used or own[c].type == "text" for c in columns):
+            raise Unfit
         name = said.strip("'").replace(" ", "_")
         if name in s.scene.view.columns():
             raise Unfit
-        return {"new": said}, _call("derive", column=name, expr=f"{col(a)}{sign}{col(b)}")
+        s.used |= set(columns)
+        return {"new": said}, _call("derive", column=name, expr=sign.join(col(own[c]) for c in columns))
 
     return made
 
@@ -687,7 +693,7 @@ KEYS: dict[str, tuple[Callable[[Speaker], Filled], float]] = {
     "aggregate.median": (_aggregate("median"), 1), "aggregate.count": (_aggregate("count", measured=False), 1.5),
     "aggregate.distinct": (_aggregate("count_distinct"), 1), "aggregate.total": (_aggregate("sum", grouped=False), 1), "pivot": (pivot, 1),
     "unpivot": (unpivot, 1), "derive": (derive, 7), "derive.unnamed": (derive_unnamed, 3),
-    "derive.revenue": (_concept(REVENUE, "quantity", "*", "price"), 3), "derive.profit": (_concept(PROFIT, "price", "-", "cost"), 1),
+    "derive.revenue": (_concept(REVENUE, "revenue", "*"), 3), "derive.profit": (_concept(PROFIT, "profit", "-"), 1),
     "pull": (_pull(), 1.5), "pull.source": (_pull(), 1.5), "pull.limit": (_pull("n"), 1.5), "pull.latest": (_pull("n", newest=True), 2),
     "pull.into": (_pull("into"), 2), "pull.staging": (_pull("n", newest=True), 2.5), "pull.since": (_pull("date"), 1),
     "pull.append": (_pull_to("append"), 1), "pull.upsert": (_pull_to("upsert"), 1), "analyze": (_plain("analyze"), 1.5),
@@ -695,7 +701,7 @@ KEYS: dict[str, tuple[Callable[[Speaker], Filled], float]] = {
     "analyze.suggest": (_plain("analyze", "suggest_fixes"), 1.5), "analyze.suggest_none": (_plain("analyze", "suggest_fixes"), 1.5),
     "quarantine": (_filter("cond", "where", "quarantine"), 1.5), "quarantine_np": (_filter("with", "with", "quarantine"), 1.5),
     "provision": (provision, 1.5), "provision.format": (provision_format, 1), "provision.partition": (provision_partition, 1),
-    "provision.nightly": (provision_nightly, 2.5), "provision.schedule": (provision_schedule, 1.5), "provision.publish": (provision_publish, 1),
+    "provision.nightly": (provision_nightly, 4), "provision.schedule": (provision_schedule, 1.5), "provision.publish": (provision_publish, 1),
     "publish": (_publish(None), 1.5), "publish.append": (_publish("append"), 1), "schedule": (schedule, 3),
     "diagnose": (_on_query("diagnose"), 1.5), "diagnose.table": (_plain("diagnose"), 0.7), "diagnose.workload": (_plain("diagnose"), 1),
     "tune": (_on_query("recommend", apply=True), 2.5), "tune.workload": (lambda s: ({}, _call("recommend", apply=True)), 0.7),
@@ -763,7 +769,11 @@ def _sample(s: Speaker, r: random.Random) -> tuple[str, Role | None, Calls, str]
     elif p < 0.305:
         text, calls, key = _absent(s)
     else:
-        key = "derive.revenue" if _sells(s) and r.random() < 0.15 else r.choices(_NAMES, _WEIGHTS)[0]
+        key = (
+            r.choice(["derive.revenue"] * 4 + ["derive.profit"])
+            if _sells(s) and r.random() < 0.3
+            else r.choices(_NAMES, _WEIGHTS)[0]
+        )
         wrapped = r.random() < 0.2 and not key.startswith(("clarify", "refuse"))
         text, calls = single(s, key, imperative=wrapped)
         if wrapped:
@@ -778,7 +788,8 @@ def _sample(s: Speaker, r: random.Random) -> tuple[str, Role | None, Calls, str]
 
 
 def _sells(s: Speaker) -> bool:
-    return {"quantity", "price"} <= {c.role for c in s.scene.columns if c.name not in s.used}
+    own = {c.name for c in s.scene.columns} - s.used
+    return set(s.scene.index.figures.get("revenue", ["?"])) <= own
 
 
 _LEADS = [
@@ -795,7 +806,7 @@ def _several(s: Speaker) -> tuple[str, Calls, str]:
     for number in range(size):
         pool = _LEADS if number == 0 else _FOLLOWS
         key = s.r.choices(pool, [KEYS[k][1] for k in pool])[0]
-        if "derive.revenue" not in keys and _sells(s) and s.r.random() < 0.25:
+        if "derive.revenue" not in keys and _sells(s) and s.r.random() < 0.4:
             key = "derive.revenue"
         text, more = single(s, key, imperative=True)
         parts.append(text)
