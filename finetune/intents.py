@@ -297,7 +297,7 @@ def _new(s: Speaker) -> tuple[str, str]:
 
 def rename(s: Speaker) -> Filled:
     c = s.pick()
-    said, name = _like(s, c) if s.r.random() < 0.25 else _new(s)
+    said, name = _like(s, c) if s.r.random() < 0.4 else _new(s)
     return {"column": s.say(c), "new": said}, _call("rename", column=c.name, to=name)
 
 
@@ -676,7 +676,7 @@ def _abstains(name: str, **about: str) -> Callable[[Speaker], Filled]:
 
 #: Key to (what it asks for, how often it is said). A table in a template becomes the table of its calls.
 KEYS: dict[str, tuple[Callable[[Speaker], Filled], float]] = {
-    "rename": (rename, 3), "cast": (cast, 3), "drop_columns": (_on_columns("drop_columns"), 3), "select": (_on_columns("select", 4), 2.5),
+    "rename": (rename, 4.5), "cast": (cast, 3), "drop_columns": (_on_columns("drop_columns"), 3), "select": (_on_columns("select", 4), 2.5),
     "reorder.first": (_on_columns("reorder"), 1), "reorder.last": (_on_columns("reorder", position="last"), 1),
     "filter.keep": (_filter("cond", "where"), 4), "filter.keep_np": (_filter("with", "with"), 4),
     "filter.drop": (_filter("cond", "where", drop=True), 4), "filter.drop_np": (_filter("with", "with", drop=True), 4),
@@ -694,17 +694,17 @@ KEYS: dict[str, tuple[Callable[[Speaker], Filled], float]] = {
     "aggregate.distinct": (_aggregate("count_distinct"), 1), "aggregate.total": (_aggregate("sum", grouped=False), 1), "pivot": (pivot, 1),
     "unpivot": (unpivot, 1), "derive": (derive, 7), "derive.unnamed": (derive_unnamed, 3),
     "derive.revenue": (_concept(REVENUE, "revenue", "*"), 3), "derive.profit": (_concept(PROFIT, "profit", "-"), 1),
-    "pull": (_pull(), 1.5), "pull.source": (_pull(), 1.5), "pull.limit": (_pull("n"), 1.5), "pull.latest": (_pull("n", newest=True), 2),
-    "pull.into": (_pull("into"), 2), "pull.staging": (_pull("n", newest=True), 2.5), "pull.since": (_pull("date"), 1),
+    "pull": (_pull(), 1.5), "pull.source": (_pull(), 1.5), "pull.limit": (_pull("n"), 1.5), "pull.latest": (_pull("n", newest=True), 3),
+    "pull.into": (_pull("into"), 2), "pull.staging": (_pull("n", newest=True), 5), "pull.since": (_pull("date"), 1),
     "pull.append": (_pull_to("append"), 1), "pull.upsert": (_pull_to("upsert"), 1), "analyze": (_plain("analyze"), 1.5),
     "analyze.columns": (_on_columns("analyze"), 1), "analyze.none": (_plain("analyze"), 1.5), "suggest": (_plain("suggest_fixes"), 1.5),
-    "analyze.suggest": (_plain("analyze", "suggest_fixes"), 1.5), "analyze.suggest_none": (_plain("analyze", "suggest_fixes"), 1.5),
+    "analyze.suggest": (_plain("analyze", "suggest_fixes"), 3), "analyze.suggest_none": (_plain("analyze", "suggest_fixes"), 3.5),
     "quarantine": (_filter("cond", "where", "quarantine"), 1.5), "quarantine_np": (_filter("with", "with", "quarantine"), 1.5),
     "provision": (provision, 1.5), "provision.format": (provision_format, 1), "provision.partition": (provision_partition, 1),
-    "provision.nightly": (provision_nightly, 4), "provision.schedule": (provision_schedule, 1.5), "provision.publish": (provision_publish, 1),
+    "provision.nightly": (provision_nightly, 6), "provision.schedule": (provision_schedule, 1.5), "provision.publish": (provision_publish, 1),
     "publish": (_publish(None), 1.5), "publish.append": (_publish("append"), 1), "schedule": (schedule, 3),
     "diagnose": (_on_query("diagnose"), 1.5), "diagnose.table": (_plain("diagnose"), 0.7), "diagnose.workload": (_plain("diagnose"), 1),
-    "tune": (_on_query("recommend", apply=True), 2.5), "tune.workload": (lambda s: ({}, _call("recommend", apply=True)), 0.7),
+    "tune": (_on_query("recommend", apply=True), 5), "tune.workload": (lambda s: ({}, _call("recommend", apply=True)), 0.7),
     "index": (_on_columns("index", 2), 1), "order_by": (_on_columns("order_by", 2), 1), "partition": (partition, 1),
     "materialize": (_on_query("materialize"), 1), "clarify.column": (_abstains("clarify", about="column"), 1),
     "clarify.new": (_abstains("clarify", about="name"), 0.7), "clarify.type": (_abstains("clarify", about="type"), 0.7),
@@ -764,9 +764,9 @@ def sample(scene: Scene, r: random.Random, unseen: bool = False) -> tuple[str, R
 
 def _sample(s: Speaker, r: random.Random) -> tuple[str, Role | None, Calls, str]:
     p = r.random()
-    if p < 0.28:
+    if p < 0.17:
         text, calls, key = _several(s)
-    elif p < 0.305:
+    elif p < 0.195:
         text, calls, key = _absent(s)
     else:
         key = (
@@ -808,6 +808,8 @@ def _several(s: Speaker) -> tuple[str, Calls, str]:
         key = s.r.choices(pool, [KEYS[k][1] for k in pool])[0]
         if "derive.revenue" not in keys and _sells(s) and s.r.random() < 0.4:
             key = "derive.revenue"
+        if keys and keys[-1] == "derive.revenue" and s.r.random() < 0.35:
+            key = "rename"
         text, more = single(s, key, imperative=True)
         parts.append(text)
         calls += more
