@@ -15,6 +15,7 @@ from sqlite3 import Row
 from pydantic_core import from_json
 
 from agentlab import commits, events
+from agentlab.cleaning import DEPTHS, run_of, written
 from agentlab.database import FORMAT, Database
 from agentlab.draft import Draft
 from agentlab.entries import KINDS, Entries, Entry, EntryKind, Key, Run, TableDoc, check_name, check_run
@@ -133,15 +134,15 @@ class Catalog(Entries):
         return list(events.read(self.database.connection(), after, run, type))
 
     def sweep(self, older_than: float = 3600.0) -> list[str]:
-        """Remove version folders that no entry names and that nobody has written to for `older_than` seconds.
+        """Remove folders of tables, stores and layouts that no entry names and nobody wrote to for so many seconds.
 
         A run that is planned, running or waiting for approval keeps its folders. Returns what was removed, relative to
         the lab. The write lock is held meanwhile, so that no commit can name a folder that is just going.
         """
+        if not self._orphans(older_than):
+            return []
         with self.database.transaction():
-            kept = set(self._named())
-            unnamed = [path for path in self.root.glob("tables/*/v*") if path not in kept and not self._live(path)]
-            swept = [path for path in unnamed if time.time() - _touched(path) > older_than]
+            swept = self._orphans(older_than)
             for path in swept:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         return sorted(path.relative_to(self.root).as_posix() for path in swept)
@@ -150,17 +151,24 @@ class Catalog(Entries):
         """Let go of the file. The catalog opens it again when it is used again."""
         self.database.close()
 
+    def _orphans(self, older_than: float) -> list[Path]:
+        kept = set(self._named())
+        unnamed = [path for path in written(self.root) if path not in kept and not self._live(path)]
+        return [path for path in unnamed if time.time() - _touched(path) > older_than]
+
     def _named(self) -> Iterator[Path]:
-        """The version folder that each entry's path is, or is inside of."""
+        """The folder that each path in a document is, or is inside of; stores name one for each part of a table."""
         sql = (
-            "SELECT DISTINCT json_extract(doc, '$.path') AS path FROM versions WHERE json_type(doc, '$.path') = 'text'"
+            "SELECT DISTINCT found.atom AS path FROM versions, json_tree(versions.doc) AS found"
+            " WHERE versions.kind IN ('table', 'store', 'layout') AND found.key = 'path' AND found.type = 'text'"
         )
         for row in self.database.query(sql):
-            yield self.root.joinpath(*Path(row["path"]).parts[:3])
+            place, *_ = parts = Path(row["path"]).parts or ("",)
+            yield self.root.joinpath(*parts[: DEPTHS.get(place, 1)])
 
     def _live(self, path: Path) -> bool:
-        run = path.name.partition("-")[2].partition(".")[0]
-        rows = self.database.query("SELECT json_extract(doc, '$.status') AS status FROM runs WHERE id = ?", run)
+        sql = "SELECT json_extract(doc, '$.status') AS status FROM runs WHERE id = ?"
+        rows = self.database.query(sql, run_of(self.root, path))
         return bool(rows) and rows[0]["status"] in ("planned", "running", "approval")
 
 

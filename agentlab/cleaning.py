@@ -1,30 +1,41 @@
-"""Files of a run that didn't commit: what it wrote of tables, stores and layouts is removed, so that no trace stays."""
+"""Files that runs wrote: whose they are, and how those of a run that didn't commit are removed without a trace."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+#: Where runs write: for each folder of the lab, how many names lead to what one run wrote.
+DEPTHS: Mapping[str, int] = {"tables": 3, "stores": 4, "layouts": 2}
 
 
 def discard(root: Path, run: str) -> None:
     """Remove every folder that a run wrote in the lab at `root`. Only for a run that hasn't committed."""
-    for path in [*_of_run(root, run)]:
+    for path in [path for path in written(root) if run_of(root, path) == run]:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         _remove_empty(path.parent, root)
 
 
-def _of_run(root: Path, run: str) -> Iterator[Path]:
+def written(root: Path) -> Iterator[Path]:
+    """All that runs have written in the lab at `root`, finished or not."""
+    for folder, depth in DEPTHS.items():
+        found = root.glob("/".join([folder, *["*"] * (depth - 1)]))
+        yield from (path for path in found if run_of(root, path))
+
+
+def run_of(root: Path, path: Path) -> str:
+    """The run that wrote one of `written`; "" for anything else that somebody put there.
+
+    >>> run_of(Path("lab"), Path("lab/layouts/order_t_c-r1-s2.2")), run_of(Path("lab"), Path("lab/stores/m/t/r1-s2"))
+    ('r1-s2', 'r1-s2')
+    """
     # `v3-<run>`, `order_t_c-<run>.2`, `.trying-<run>`: what stands before the first dash never has one itself.
-    for path in (*root.glob("tables/*/v*-*"), *root.glob("layouts/*-*")):
-        if path.name.partition("-")[2].partition(".")[0] == run:
-            yield path
-    for path in root.glob("stores/*/*/*"):
-        if path.name.partition(".")[0] == run:
-            yield path
+    name = path.name if path.relative_to(root).parts[0] == "stores" else path.name.partition("-")[2]
+    return name.partition(".")[0]
 
 
 def _remove_empty(folder: Path, root: Path) -> None:
-    while folder not in (root, root / "tables", root / "stores", root / "layouts") and not any(folder.iterdir()):
+    while folder not in (root, *(root / name for name in DEPTHS)) and not any(folder.iterdir()):
         folder.rmdir()
         folder = folder.parent

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from agentlab.entries import Entry, Key
 from agentlab.errors import Conflict, LabError
@@ -35,11 +35,13 @@ def commit(
 ) -> list[Event]:
     """Make a run's versions, heads and events visible; Conflict if a head isn't where `before` says.
 
-    A run commits once: a second time nothing is written and the first time's events are returned.
+    A run commits once: a second time nothing is written and the first time's events are returned. Conflict, too, when
+    a run that caused it has been undone: what it would build on is gone.
     """
     done = connection.execute("SELECT events FROM commits WHERE run = ?", (run,)).fetchone()
     if done:
         return [by_id(connection, f"{run}/{k}") for k in range(1, done["events"] + 1)]
+    _check_cause(connection, run)
     for change in changes:
         _check(connection, run, change)
     for entry in written:
@@ -52,6 +54,7 @@ def commit(
 def undo(connection: sqlite3.Connection, run: str) -> list[str]:
     """Set every head that a run moved back to where it was; a line for each, like `table orders: version 3 -> 2`.
 
+    What the run caused and what still waits for a person's answer gets a no, since what it would build on is gone.
     Conflict when later runs changed the same entries, naming what to undo first. LabError when there's nothing to undo.
     """
     seq = _undoable(connection, run)
@@ -60,6 +63,7 @@ def undo(connection: sqlite3.Connection, run: str) -> list[str]:
         raise Conflict(f"can't undo run {run}: later runs changed the same entries; undo first {', then '.join(later)}")
     for change in changes:
         _move(connection, change.key, change.before)
+    _say_no(connection, run)
     moment = now()
     connection.execute("UPDATE commits SET undone = ? WHERE seq = ?", (moment, seq))
     connection.execute("UPDATE runs SET doc = json_set(doc, '$.status', 'undone') WHERE id = ?", (run,))
@@ -68,6 +72,35 @@ def undo(connection: sqlite3.Connection, run: str) -> list[str]:
     subject = changes[0].key[1]
     append(connection, Event(type="undone", subject=subject, body=body, run=run, id=f"{run}/undone", at=moment))
     return lines
+
+
+def _say_no(connection: sqlite3.Connection, run: str) -> None:
+    rows = connection.execute(
+        "SELECT name, n, doc FROM versions JOIN head USING (kind, name, n) WHERE kind = 'review'"
+        " AND json_extract(doc, '$.answer') IS NULL AND substr(name, 1, ?) = ?",
+        (len(run) + 1, f"{run}-"),
+    ).fetchall()
+    for row in rows:
+        _answer_no(connection, row, by=f"undo of run {run}")
+
+
+def _answer_no(connection: sqlite3.Connection, row: sqlite3.Row, by: str) -> None:
+    waits = row["name"]
+    doc = {**from_json(row["doc"]), "answer": False, "by": by}
+    entry = Entry(kind="review", name=waits, n=row["n"] + 1, doc=doc, run=f"{waits}-{row['n']}-answer", at=now())
+    commit(connection, entry.run, [Change(("review", waits), row["n"], entry.n)], [entry], [])
+    body, key = {"answer": False, "by": by}, f"{waits}-{row['n']}/review-answered"
+    append(connection, Event(type="review-answered", subject=waits, run=waits, body=body, id=key))
+    ended = {"status": "refuse", "message": f"{by} said no; nothing was changed", "ended": now()}
+    connection.execute("UPDATE runs SET doc = json_patch(doc, ?) WHERE id = ?", (to_json(ended).decode(), waits))
+
+
+def _check_cause(connection: sqlite3.Connection, run: str) -> None:
+    parts = run.split("-")
+    causes = ["-".join(parts[:n]) for n in range(1, len(parts))]
+    for cause in causes:
+        if connection.execute("SELECT 1 FROM commits WHERE run = ? AND undone IS NOT NULL", (cause,)).fetchone():
+            raise Conflict(f"run {cause}, which caused run {run}, has been undone; nothing was written")
 
 
 def _check(connection: sqlite3.Connection, run: str, change: Change) -> None:

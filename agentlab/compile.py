@@ -45,10 +45,11 @@ from agentlab.conversion import common, convert, literal
 from agentlab.engine import DTYPES, explained, schema_of, type_of
 from agentlab.errors import PlanError, unknown
 from agentlab.expressions import parse
-from agentlab.projection import Counts, Preview, counts, joined, lineage, preview, projection
+from agentlab.projection import Counts, counts, joined, lineage, projection
 from agentlab.rows import derived, numbered, satisfying, unnumbered
+from agentlab.simulation import united
 
-__all__ = ["Counts", "Preview", "compile", "counts", "form", "lineage", "preview", "projection"]
+__all__ = ["Counts", "compile", "counts", "form", "lineage", "projection", "spelled"]
 
 #: A pivot that would make more columns than this is refused: nobody reads them, and memory ends.
 MAX_PIVOT = 500
@@ -266,9 +267,19 @@ def _sides(action: Join, table: ibis.Table, other: ibis.Table) -> tuple[ibis.Tab
 
 @form.register
 def _(action: Union, table: ibis.Table, other: ibis.Table) -> ibis.Table:
+    other = spelled(other, table.columns)
     one, two = schema_of(table), schema_of(other)
     kinds = {c: common(one.get(c, two.get(c, "text")), two.get(c, one.get(c, "text"))) for c in (*one, *two)}
     return ibis.union(_shaped(table, kinds), _shaped(other, kinds))
+
+
+def spelled(table: ibis.Table, like: Iterable[str]) -> ibis.Table:
+    """The table with its columns spelled as in `like` where they differ by case only: to an engine they are the same.
+
+    >>> spelled(ibis.table({"Email": "string", "city": "string"}, name="t"), ["id", "email"]).columns
+    ('email', 'city')
+    """
+    return table.rename({c: two for c, (one, two) in united(like, table.columns).items() if one and two})
 
 
 def _shaped(table: ibis.Table, kinds: dict[str, ColumnType]) -> ibis.Table:

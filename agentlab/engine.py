@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -18,13 +18,11 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 import pyarrow as pa
-import sqlglot
 from ibis.backends.duckdb import Backend
-from sqlglot import exp
 
 from agentlab.actions import ColumnType, Schema
 from agentlab.entries import TableDoc
-from agentlab.errors import LabError, PlanError, unknown
+from agentlab.errors import LabError, PlanError
 
 #: How each of our types is computed with. Moments have no zone and mean UTC.
 DTYPES: dict[ColumnType, dt.DataType] = {
@@ -83,9 +81,6 @@ class Engine(Protocol):
     def memtable(self, data: pa.Table) -> ibis.Table:
         """Arrow data as a table."""
 
-    def sql(self, query: str, views: Mapping[str, ibis.Table]) -> pa.Table:
-        """The result of one SELECT over the named tables; PlanError if it asks for anything else."""
-
 
 class DuckDB:
     """The default engine: one database in memory for a lab and process, one connection to it for each thread.
@@ -104,7 +99,7 @@ class DuckDB:
         spill.mkdir(parents=True, exist_ok=True)
         self._database = duckdb.connect(":memory:", config={"temp_directory": str(spill)})
         # Closing external access can't be taken back. The configuration isn't locked besides, since each thread's
-        # connection sets its own time zone; `sql` lets nothing through that could set anything.
+        # connection sets its own time zone; `queries.check` lets nothing through that could set anything.
         self._database.execute(f"SET allowed_directories = [{_quoted(f'{self.root}/')}]")
         self._database.execute("SET enable_external_access = false")
         self._local = threading.local()
@@ -157,26 +152,6 @@ class DuckDB:
     def memtable(self, data: pa.Table) -> ibis.Table:
         return ibis.memtable(data)
 
-    def sql(self, query: str, views: Mapping[str, ibis.Table]) -> pa.Table:
-        with self.bound(query, views) as text, explained():
-            return self.con.raw_sql(text).to_arrow_table()
-
-    @contextmanager
-    def bound(self, query: str, views: Mapping[str, ibis.Table]) -> Iterator[str]:
-        """The query as DuckDB can run it on `con`, in this thread and inside the block; to explain and to time it."""
-        tree = select(query)
-        made: dict[str, str] = {}
-        try:
-            for table in _tables(tree):
-                name = _find(table, views)
-                if name not in made:
-                    made[name] = self._create_view(views[name])
-                _point(table, made[name])
-            yield tree.sql(dialect="duckdb")
-        finally:
-            for view in made.values():
-                self.con.drop_view(view)
-
     @contextmanager
     def _view(self, table: ibis.Table) -> Iterator[str]:
         view = self._create_view(table)
@@ -225,59 +200,6 @@ def explained() -> Iterator[None]:
         raise PlanError(f"the data doesn't allow it: {_first_line(fault)}") from fault
     except duckdb.Error as fault:
         raise LabError(f"the engine can't go on: {_first_line(fault)}") from fault
-
-
-def select(query: str) -> exp.Query:
-    """The query's tree, if it is one SELECT that only reads named tables; PlanError otherwise.
-
-    >>> select("drop table orders")
-    Traceback (most recent call last):
-    agentlab.errors.PlanError: a query is one SELECT; this is a DROP...
-    """
-    try:
-        trees = sqlglot.parse(query, dialect="duckdb")
-    except sqlglot.errors.SqlglotError as fault:
-        raise PlanError(f"can't read the query: {str(fault).splitlines()[0]}") from fault
-    tree = trees[0] if len(trees) == 1 else None
-    if not isinstance(tree, exp.Query):
-        kind = f"a {tree.key.upper()}" if tree is not None else f"{len(trees)} statements"
-        raise PlanError(f"a query is one SELECT; this is {kind}")
-    return tree
-
-
-def _tables(tree: exp.Query) -> list[exp.Table]:
-    """The tables that the query reads, but for those it defines itself; their columns then go by the last name only."""
-    for lateral in tree.find_all(exp.Lateral):
-        _only_names(lateral, isinstance(lateral.this, exp.Subquery | exp.Unnest))
-    own = {cte.alias.lower() for cte in tree.find_all(exp.CTE) if cte.alias.isidentifier()}
-    found = list(tree.find_all(exp.Table))
-    for table in found:
-        _only_names(table, isinstance(table.this, exp.Identifier))
-    for column in tree.find_all(exp.Column):
-        column.set("db", None)
-    return [table for table in found if table.db or table.name.lower() not in own]
-
-
-def _only_names(node: exp.Expr, right: bool) -> None:
-    """Functions that give tables are refused: they could read files of the lab that aren't tables."""
-    if not right:
-        raise PlanError(f"a query reads tables of the lab by name, not {node.sql(dialect='duckdb')!r}")
-
-
-def _point(table: exp.Table, view: str) -> None:
-    if not table.alias:
-        table.set("alias", exp.TableAlias(this=exp.to_identifier(table.name, quoted=True)))
-    table.set("this", exp.to_identifier(view, quoted=True))
-    table.set("db", None)
-    table.set("catalog", None)
-
-
-def _find(table: exp.Table, views: Mapping[str, ibis.Table]) -> str:
-    wanted = ".".join(part.name for part in table.parts)
-    for name in views:
-        if name.lower() == wanted.lower():
-            return name
-    raise PlanError(unknown("table", wanted, views))
 
 
 def _projected(name: str, stored: str, kind: ColumnType | None) -> str:

@@ -26,10 +26,6 @@ class Conflict(LabError):
     """Another run changed the same thing first; nothing was written."""
 
 
-class AuthorityError(PlanError):
-    """An action outside its agent's authority; refused before anything runs."""
-
-
 def nearest(value: str, choices: Iterable[str], limit: int = 8) -> list[str]:
     """The choices, those most like `value` first, at most `limit`.
 

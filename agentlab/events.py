@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic_core import from_json, to_json
 
 from agentlab.errors import LabError
+from agentlab.shown import Listed
 
 EventType = Literal[
     "data-ready",
@@ -52,6 +53,14 @@ class Event(BaseModel):
     seq: int = 0
     id: str = ""
     at: str = ""
+
+    def __str__(self) -> str:
+        told = ", ".join(f"{key} {value}" for key, value in self.body.items() if not isinstance(value, dict | list))
+        return f"{self.type} {self.subject}" + (f": {told}" if told else "")
+
+
+class Events(Listed[Event]):
+    """Several events, oldest first."""
 
 
 def now() -> str:

@@ -6,6 +6,7 @@ written as text becomes a number. Nothing is invented: what is missing stays mis
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from agentlab.actions.base import Action
@@ -27,7 +28,7 @@ def suggest_fixes(report: Report) -> Fixes:
     """The plan to run on the table of the report, as it is: trim, set unreadable texts aside, cast, set impossible and
     absurd values aside, and last remove copies, since trimming and casting may make equal what wasn't.
     """
-    steps = [step for stage in _STAGES for finding in report.findings for step in stage(report, finding)]
+    steps = [step for stage in _stages(report) for finding in report.findings for step in stage(report, finding)]
     left = [_left(finding) for finding in report.findings if not _mended(report, finding)]
     return Fixes(Plan(actions=tuple(action for action, _ in steps)), [why for _, why in steps], left)
 
@@ -89,6 +90,11 @@ def _once(report: Report, finding: Finding) -> list[Step]:
 _STAGES = (_trim, _read, _possible, _plausible, _once)
 
 
+def _stages(report: Report) -> Sequence[Callable[[Report, Finding], list[Step]]]:
+    """What is in quarantine is set aside already, so there nothing can be."""
+    return (_trim, _once) if report.table.startswith("quarantine.") else _STAGES
+
+
 def _aside(finding: Finding, where: str | None, reason: str) -> Step:
     action = Quarantine(table=finding.table, where=where or "", reason=reason)
     return action, f"{finding.faults:,} rows in which {reason} wait in quarantine for a person"
@@ -105,7 +111,7 @@ def _takes_rows(finding: Finding) -> bool:
 def _mended(report: Report, finding: Finding) -> bool:
     # Trimming may mend some malformed cells and not others, so of those nothing is promised.
     plain_space = finding.kind == "format" and not report.column(finding.column or "").pattern
-    return plain_space or any(stage(report, finding) for stage in _STAGES[1:])
+    return plain_space or any(stage(report, finding) for stage in _stages(report)[1:])
 
 
 def _left(finding: Finding) -> Finding:
@@ -113,6 +119,8 @@ def _left(finding: Finding) -> Finding:
 
 
 def _reason(finding: Finding) -> str:
+    if finding.table.startswith("quarantine.") and _takes_rows(finding) and finding.kind != "duplicate":
+        return "it is set aside already, and waits for a person"
     reasons = {
         "missing": f"a missing {finding.column} can't be inferred from the other columns; fill it if you know a value",
         "format": f"the right {finding.column} can't be inferred from a broken one",

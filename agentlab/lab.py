@@ -8,14 +8,13 @@ with Lab("sales") as lab:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
 import pandas as pd
 
-from agentlab import commits, display, pipelines, policy, provenance, workload
+from agentlab import commits, display, pipelines, policy, provenance, reviews, workload
 from agentlab.actions import Pull, Role
 from agentlab.agents import Agent, role_of, view_of
 from agentlab.catalog import Catalog
@@ -23,21 +22,21 @@ from agentlab.draft import Draft
 from agentlab.engine import DuckDB
 from agentlab.entries import Entry, Run, TableDoc, check_name
 from agentlab.errors import Conflict, LabError, PlanError, unknown
-from agentlab.events import Event, now
+from agentlab.events import Events, now
 from agentlab.models import Model
 from agentlab.models import load as load_model
 from agentlab.orchestrator import Orchestrator, Talk, new_id
 from agentlab.perform import upcoming
 from agentlab.pipelines import PipelineDoc
 from agentlab.plan import Origin, Plan
-from agentlab.runs import Approve, OnEvent, PipelineResult, RunResult, result_of, undoable
-from agentlab.sources import read_doc, save_frame, save_token
+from agentlab.runs import Approve, OnEvent, PipelineResult, Reviews, RunResult, result_of, undoable
+from agentlab.sources import read_doc, save_frame, save_token, token_file
 from agentlab.stores import StoreDoc
 from agentlab.tuning import Views
 from agentlab.view import View
 from agentlab.workload import LayoutDoc, QueryDoc
 
-#: `display` is imported for what it does to results: notebooks show them well.
+#: `display` is imported for what it does to plans, results and lists of ours: notebooks show them well.
 __all__ = ["AS_LAB", "Lab", "display"]
 
 #: As `approve` of a call: what the lab was opened with holds.
@@ -72,6 +71,7 @@ class Lab:
         self._orchestrator = Orchestrator(self.catalog, self.engine, lambda: self.model, rules, self._talk)
         if self._orchestrator.unfinished():
             self.recover()
+        self.catalog.sweep()
 
     @property
     def model(self) -> Model:
@@ -114,6 +114,13 @@ class Lab:
     def reject(self, run: str) -> RunResult:
         """End a run that waits for approval; nothing of it takes effect."""
         return self._orchestrator.answer(run, False)
+
+    def reviews(self) -> Reviews:
+        """What waits for an answer, the oldest first: of each its run, its reasons, and a preview of what it would do.
+
+        `approve` and `reject` take the `run` of one.
+        """
+        return reviews.waiting(self.catalog)
 
     def recover(self) -> list[RunResult]:
         """Finish what a killed process left; opening a lab does it, too."""
@@ -166,14 +173,16 @@ class Lab:
     def add_source(self, name: str, token: str | None = None, kind: str = "rest", **settings: Any) -> RunResult:
         """Register a source, such as a REST API: `url`, `resources`, and `token` or `token_env`.
 
-        A token is kept in the lab's `secrets` folder, readable by its owner only. LabError for settings that don't fit.
+        A token is kept in the lab's `secrets` folder, readable by its owner only; an older one stays there for undo.
+        LabError for settings that don't fit.
         """
         if not re.fullmatch(r"[A-Za-z_]\w*", name):
             raise LabError(f"{name!r} can't name a source; use letters, digits and _")
-        doc = read_doc({"kind": kind, **settings, **({"token_file": name} if token is not None else {})})
+        kept = {"token_file": token_file(name)} if token is not None else {}
+        doc = read_doc({"kind": kind, **settings, **kept})
         if token is not None:
-            save_token(self.root, name, token)
-        return self._changed(f"register the source {name}", lambda d: d.put("source", name, _plain(doc)))
+            save_token(self.root, kept["token_file"], token)
+        return self._changed(f"register the source {name}", lambda d: d.put("source", name, doc))
 
     def query(self, name: str, sql: str | None = None) -> pd.DataFrame:
         """Run a query and log it under its name; with `sql` it is saved under it first. Tables, and `store.table`.
@@ -224,7 +233,7 @@ class Lab:
         return {entry.name: QueryDoc.model_validate(entry.doc) for entry in self.catalog.entries("query")}
 
     def reports(self) -> dict[str, Entry]:
-        """The latest reports: of quality by table, of diagnoses by query."""
+        """The latest reports: of quality by table, of queries as `diagnosis of <query>` and `tuning of <query>`."""
         return {entry.name: entry for entry in self.catalog.entries("report")}
 
     def history(self, limit: int = 50) -> list[Run]:
@@ -235,11 +244,11 @@ class Lab:
         """The result of an earlier run."""
         return result_of(self.catalog, run)
 
-    def events(self, run: str | None = None) -> list[Event]:
+    def events(self, run: str | None = None) -> Events:
         """What happened, oldest first; only in a run, if given."""
-        return self.catalog.events(run=run)
+        return Events(self.catalog.events(run=run))
 
-    def lineage(self, table: str, column: str) -> list[provenance.Step]:
+    def lineage(self, table: str, column: str) -> provenance.Lineage:
         """Where a column comes from, newest step first."""
         return provenance.lineage(self.catalog, table, column)
 
@@ -298,8 +307,3 @@ class Lab:
                 return
             except Conflict:
                 continue
-
-
-def _plain(doc: Any) -> Mapping[str, Any]:
-    plain: Mapping[str, Any] = doc.model_dump(mode="json", by_alias=True, exclude_none=True)
-    return plain

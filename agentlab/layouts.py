@@ -82,6 +82,24 @@ class LayoutDoc(BaseModel):
     faster: tuple[str, ...] = ()
     slower: tuple[str, ...] = ()
 
+    def is_like(self, other: LayoutDoc) -> bool:
+        """Whether the other is of the same table by the same columns, or of the query of the same name."""
+        made = (self.kind, self.table, self.columns) == (other.kind, other.table, other.columns)
+        return made and (self.kind != "materialized" or self.query == other.query)
+
+    def holds_the_same(self, other: LayoutDoc) -> bool:
+        """Whether the files of both have the same rows in the same form, so that one of them is enough."""
+        return self.is_like(other) and self.versions == other.versions and self.kind != "materialized"
+
+    def joined(self, newer: LayoutDoc) -> LayoutDoc:
+        """This layout, good for what both are good for; of a query that both were measured on, the newer one tells."""
+        told = {*newer.faster, *newer.slower}
+        best = self if self.gain > newer.gain and self.sql not in told else newer
+        faster = (*(sql for sql in self.faster if sql not in told), *newer.faster)
+        slower = (*(sql for sql in self.slower if sql not in told), *newer.slower)
+        ours = {"path": self.path, "data": self.data, "build_ms": self.build_ms}
+        return best.model_copy(update={**ours, "name": self.name, "faster": faster, "slower": slower})
+
 
 def candidate_of(action: Action) -> Candidate:
     """The layout that an action asks for.

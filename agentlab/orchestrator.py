@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from agentlab import pipelines, reviews, tuning
+from agentlab import pipelines, refreshing, reviews, tuning
 from agentlab.actions import Role
 from agentlab.agents import Agent, role_of, said, settled, view_of
 from agentlab.catalog import Catalog
@@ -28,7 +28,7 @@ from agentlab.models import Model
 from agentlab.perform import Outcome, Workspace, perform
 from agentlab.pipelines import PipelineDoc
 from agentlab.plan import Plan
-from agentlab.policy import Policy
+from agentlab.policy import Policy, tuned_by_itself
 from agentlab.rules import check
 from agentlab.runs import Approve, OnEvent, PipelineResult, Review, RunResult, family, plan_of, result_of
 
@@ -92,13 +92,16 @@ class Orchestrator:
         )
 
     def answer(self, run_id: str, yes: bool, talk: Talk | None = None) -> RunResult:
-        """Go on with a run that waits for approval, or end it; LabError if it doesn't wait."""
+        """Go on with a run that waits for approval, or end it, and with the pipeline that waits for the run.
+
+        LabError if it doesn't wait.
+        """
         run = self.catalog.run(run_id)
         if run.status != "approval":
             raise LabError(f"run {run_id} doesn't wait for approval; it is {run.status}")
         review = reviews.answer(self.catalog, run_id, yes, "a person, later")
         self._hear(run_id, self.catalog.events(run=run_id, type="review-answered"))
-        self._carry_out(f"{run_id}-answered", review.request, talk)
+        self._carry_out(f"{run_id}-answered{review.asked}", {**review.request, "answered": True}, talk)
         return result_of(self.catalog, run_id)
 
     def recover(self) -> list[RunResult]:
@@ -134,7 +137,7 @@ class Orchestrator:
         try:
             return self.durable.run(key, request)
         except KeyboardInterrupt:
-            self._interrupted(request["run"])
+            self._interrupted((request.get("pipeline") or request)["run"])
             raise
         finally:
             self._talks.pop(root, None)
@@ -152,7 +155,13 @@ class Orchestrator:
             self._save(run, status="done", ended=now())
         else:
             discard(self.catalog.root, run.id)
-            self._save(run, status="failed", message=f"{why}; nothing was changed", ended=now())
+            self._save(run, status="failed", message=f"{why}; {self._kept(run.id)}", ended=now())
+
+    def _kept(self, run: str) -> str:
+        """What is done of a run that has ended too early: steps of a pipeline."""
+        rows = [self.catalog.run(key) for key in family(self.catalog, run) if key != run]
+        done = [f"{row.id} {row.intent!r}" for row in rows if self.catalog.committed(row.id)]
+        return f"done are {', '.join(done)}, which undoing {run} takes back" if done else "nothing was changed"
 
     # What DBOS carries out: each function below is a workflow or a step of one.
 
@@ -167,7 +176,12 @@ class Orchestrator:
             for reaction in steps.do("react", lambda: self._react(request)):
                 steps.run(reaction["run"], reaction)
         result: Json = steps.do("finish", lambda: self._finish(request["run"], ended))
+        if request.get("answered") and steps.do("waiting", lambda: self._waits(request.get("pipeline"))):
+            steps.run(f"{request['run']}-onward", request["pipeline"])
         return result
+
+    def _waits(self, pipeline: Json | None) -> bool:
+        return pipeline is not None and self.catalog.run(pipeline["run"]).status == "approval"
 
     def _plan(self, request: Json) -> Json:
         run = self._run_of(request)
@@ -210,12 +224,14 @@ class Orchestrator:
             return {"status": "refuse", "message": "a person said no; nothing was changed"}
         draft, plan = self._draft(request), plan_of(run)
         issues = check(plan, draft, role_of(run.agent))
+        if again := refreshing.standing(plan, self.catalog):
+            issues = [issue for issue in issues if issue.rule != "replaces_work"]
         told = settled(plan, issues).abstention
         if told is not None:
             raise PlanError(said(told))
         workspace = Workspace(draft, self.engine, lambda words: self._say(run.id, words))
         outcomes = [perform(action, workspace) for action in plan.actions]
-        message = "\n".join(outcome.text for outcome in outcomes)
+        message = "\n".join([*(outcome.text for outcome in outcomes), *(again.notes if again else ())])
         reasons = [*request["reasons"], *(i.message for i in issues if i.severity == "approval")]
         reasons += [outcome.approval for outcome in outcomes if outcome.approval]
         if reasons:
@@ -254,21 +270,22 @@ class Orchestrator:
     def _react(self, request: Json) -> list[Json]:
         """The requests of the runs that a run's events cause. A policy that fails doesn't fail the run."""
         try:
-            return self._reactions(request["run"])
+            return self._reactions(request["run"], request.get("pipeline"))
         except Exception as fault:
             _LOG.error("no reaction to run %s", request["run"], exc_info=fault)
             return []
 
-    def _reactions(self, run: str) -> list[Json]:
+    def _reactions(self, run: str, pipeline: Json | None) -> list[Json]:
         found = list[Json]()
-        for event in self.catalog.events(run=run):
-            rounds = self._rounds(run, event)
-            for reaction in self.policy.reactions(event, rounds, self.catalog, self.engine):
+        told, plan = self.catalog.events(run=run), plan_of(self.catalog.run(run))
+        for event in told:
+            rounds, tuned = self._rounds(run, event), tuned_by_itself(event, plan, told)
+            for reaction in self.policy.reactions(event, rounds, self.catalog, self.engine, tuned):
                 if reaction.alert:
                     self._alert(run, reaction.alert)
                     continue
                 key = f"{run}-r{len(found) + 1}"
-                given = {"plan": reaction.plan.to_json(), "reasons": list(reaction.reasons)}
+                given = {"plan": reaction.plan.to_json(), "reasons": list(reaction.reasons), "pipeline": pipeline}
                 found.append({**_request(key, reaction.intent, None, run, event.id), **given})
         return found
 
@@ -304,45 +321,26 @@ class Orchestrator:
 
     def _pipeline(self, request: Json, steps: Steps) -> Json:
         run, doc = request["run"], PipelineDoc.model_validate(request["doc"])
-        steps.do("begin", lambda: self._begin(run, doc))
+        begun: dict[str, Json] = steps.do("begin", lambda: pipelines.begin(self.catalog, run, doc))
         done: list[str] = []
         ended: Json = {"status": "done", "message": f"{len(doc.steps)} steps done"}
         for number, step in enumerate(doc.steps, 1):
-            stop = steps.do(f"await {number}", lambda: self._await(run, doc, done))
-            if stop:
-                ended = stop
-                break
-            key = f"{run}-s{number}"
-            outcome = steps.run(key, _request(key, step.say, step.agent, run))
+            key = pipelines.step_run(run, number)
+            if key not in begun:
+                stop = steps.do(f"await {number}", lambda: pipelines.gate(self.catalog, run, doc, done))
+                if stop:
+                    ended = stop
+                    break
+                asked = {**_request(key, step.say, step.agent, run), "pipeline": request}
+                begun[key] = steps.run(key, asked)
             done.append(key)
+            outcome = begun[key]
             if outcome["status"] != "done":
                 ended = {"status": outcome["status"], "message": f"step {number}, {step.say!r}: {outcome['message']}"}
                 break
         status = "failed" if ended["status"] == "stopped" else ended["status"]
         steps.do("finish", lambda: self._finish(run, {**ended, "status": status}))
         return {**ended, "runs": done}
-
-    def _begin(self, run: str, doc: PipelineDoc) -> None:
-        row = Run(id=run, intent=f"pipeline {doc.name}", status="running", plan=Plan(actions=()).to_json())
-        self.catalog.save_run(row)
-        draft = self.catalog.draft(run)
-        known = draft.find("pipeline", doc.name)
-        if not self.catalog.committed(run) and (known is None or known.doc != doc.model_dump(mode="json")):
-            draft.put("pipeline", doc.name, doc)
-            draft.commit()
-
-    def _await(self, run: str, doc: PipelineDoc, done: list[str]) -> Json | None:
-        """Why the next step can't begin; None if it can."""
-        if not done:
-            return None
-        before = result_of(self.catalog, done[-1])
-        caused = [result_of(self.catalog, key) for key in family(self.catalog, done[-1])]
-        told = result_of(self.catalog, run).events
-        message = pipelines.missing(doc.steps[len(done)], before, told, caused)
-        if message is None:
-            return None
-        waits = any(result.status == "approval" for result in caused)
-        return {"status": "approval" if waits else "stopped", "message": message}
 
     # What several of them need.
 
@@ -395,4 +393,4 @@ class Orchestrator:
 
 def _request(run: str, intent: str, role: Role | None, parent: str | None = None, cause: str | None = None) -> Json:
     asked = {"kind": "run", "run": run, "intent": intent, "role": role, "parent": parent, "cause": cause}
-    return {**asked, "plan": None, "sources": {}, "reasons": []}
+    return {**asked, "plan": None, "sources": {}, "reasons": [], "pipeline": None}

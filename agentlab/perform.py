@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from fractions import Fraction
 from functools import singledispatch
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from agentlab.actions import (
     Analyze,
     Cast,
     Clarify,
+    Dedupe,
     Filter,
     Join,
     Provision,
@@ -45,6 +47,7 @@ from agentlab.expressions import parse
 from agentlab.fixes import expected_score, suggest_fixes
 from agentlab.rows import satisfying
 from agentlab.rules import removal_needs_approval
+from agentlab.simulation import united, writes
 from agentlab.sources import pull as fetch
 from agentlab.sources import read_doc
 from agentlab.stores import StoreDoc
@@ -64,6 +67,8 @@ class Workspace:
     draft: Draft
     engine: Engine
     tell: Callable[[str], None] = _silent
+    #: What part of each table's rows the run has kept so far, through all that takes rows out of the table.
+    kept: dict[str, Fraction] = field(default_factory=dict)
 
     @property
     def root(self) -> Path:
@@ -159,6 +164,7 @@ def _pages(workspace: Workspace) -> Callable[[int, int, int], None]:
 
 
 def _onto(before: ibis.Table, pulled: ibis.Table, action: Pull) -> ibis.Table:
+    pulled = forms.spelled(pulled, before.columns)
     if action.mode == "upsert":
         for column in action.key:
             if column not in before.columns or column not in pulled.columns:
@@ -234,21 +240,25 @@ def _(action: Quarantine, workspace: Workspace) -> Outcome:
     table = workspace.read(action.table)
     condition = parse(action.where, doc.schema_, boolean=True)
     same: Lineage = {column: [(action.table, n, column)] for column in doc.schema_}
-    target = f"quarantine.{action.table.rpartition('.')[2]}"
+    target = writes(action) or ""
+    if target == action.table:
+        raise PlanError(f"the rows of {target} are set aside already")
     aside = _with_reason(satisfying(table, condition), action.reason or action.where)
     moved = int(workspace.engine.con.to_pyarrow(aside.count()).as_py())
     if not moved:
         return Outcome(f"no row of {action.table} meets {action.where}; none was moved", {"moved": 0})
-    if known := workspace.draft.find("table", target):
+    known = workspace.draft.find("table", target)
+    sides = united(known.doc["schema"] if known else (), aside.columns)
+    earlier: Lineage = {c: [(target, known.n, one)] for c, (one, _) in sides.items() if known and one}
+    lineage = {c: [*earlier.get(c, []), *same.get(two or "", [])] for c, (_, two) in sides.items()}
+    if known:
         aside = forms.compile(Union(table=target, other=target), workspace.read(target), aside)
     kept = parse(f"CASE WHEN {condition.sql} THEN FALSE ELSE TRUE END", doc.schema_, boolean=True)
-    earlier: Lineage = {c: [(target, known.n, c)] for c in known.doc["schema"]} if known else {}
-    lineage = {c: [*earlier.get(c, []), *same.get(c, [])] for c in aside.columns}
     workspace.write(target, aside, action, lineage)
     after = workspace.write(action.table, satisfying(table, kept), action, same)
     workspace.emit("transformed", action.table, action="quarantine", rows=after.rows, moved=moved, to=target)
     text = f"moved {moved:,} of {doc.rows:,} rows of {action.table} to {target}: {action.reason or action.where}"
-    return Outcome(text, {"moved": moved, "rows": after.rows}, _too_many(action, doc.rows, after.rows))
+    return Outcome(text, {"moved": moved, "rows": after.rows}, _too_many(workspace, action, doc.rows, after.rows))
 
 
 def _with_reason(table: ibis.Table, reason: str) -> ibis.Table:
@@ -258,10 +268,21 @@ def _with_reason(table: ibis.Table, reason: str) -> ibis.Table:
     return table.mutate(**{name: ibis.literal(reason, type="string")})
 
 
-def _too_many(action: Action, before: int, after: int) -> str | None:
-    if not removal_needs_approval(before, after):
+def _too_many(workspace: Workspace, action: Quarantine | Transform, before: int, after: int) -> str | None:
+    """Why a person must agree, now that the action has taken rows out of its table; None if more than half stay.
+
+    All that the run has taken out of the table counts together, so that many small steps are no way round. Only what
+    goes by the data counts: a condition, or equal rows, may meet more than the asker thought. `limit` and `sample` say
+    in the plan how many rows stay; `join` and `aggregate` make rows of another kind. Those are free, in place too.
+    """
+    earlier = workspace.kept.get(action.table, Fraction(1))
+    kept = workspace.kept[action.table] = earlier * (Fraction(after, before) if before else 1)
+    if before == after or not removal_needs_approval(kept.denominator, kept.numerator):
         return None
-    return f"{action} takes {before - after:,} of {before:,} rows out of the table, more than half"
+    if earlier == 1:
+        return f"{action} takes {before - after:,} of {before:,} rows out of the table, more than half"
+    gone = f"{float(1 - kept):.0%} of the rows"
+    return f"{action}, with what came before it, takes {gone} out of {action.table}, more than half"
 
 
 # Transformation
@@ -293,8 +314,9 @@ def _(action: Transform, workspace: Workspace) -> Outcome:
     if view is None and isinstance(action, Cast):
         data["made_missing"] = forms.counts(action, table, workspace.read(target))["made_missing"]
     workspace.emit("transformed", target, action=action.tool(), rows=after.rows, columns=list(after.schema_))
-    removes = isinstance(action, Filter) and target == action.table
-    return Outcome(_said(action, target, data), data, _too_many(action, doc.rows, after.rows) if removes else None)
+    removes = isinstance(action, Filter | Dedupe) and target == action.table
+    why = _too_many(workspace, action, doc.rows, after.rows) if removes else None
+    return Outcome(_said(action, target, data), data, why)
 
 
 def _lineage(

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from agentlab.actions import ACTIONS, Action, Clarify, Refuse, Role
 from agentlab.errors import PlanError, unknown
+from agentlab.shown import Shown
 
 Call = Mapping[str, Any]
 
@@ -31,7 +32,7 @@ class Origin(BaseModel):
     completion_tokens: int = 0
 
 
-class Plan(BaseModel):
+class Plan(Shown, BaseModel):
     """Actions in order. `confidence` is the model's mean probability of its own choices, 0 to 1.
 
     >>> Plan.from_calls([{"name": "limit", "arguments": {"table": "orders", "n": 5}}]).to_calls()

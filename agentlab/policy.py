@@ -104,9 +104,16 @@ class Policy:
 
     rules: tuple[Rule, ...] = field(default=())
 
-    def reactions(self, event: Event, rounds: int, entries: Entries, engine: Engine) -> list[Reaction]:
-        """What the event causes. `rounds` is how many runs before it an event of this type has caused already."""
+    def reactions(
+        self, event: Event, rounds: int, entries: Entries, engine: Engine, tuned: bool = False
+    ) -> list[Reaction]:
+        """What the event causes. `rounds` is how many runs before it an event of this type has caused already.
+
+        `tuned`: the run that tells that a query is slow has tuned it, too; then it isn't tuned once more.
+        """
         fitting = [rule for rule in self.rules if rule.on == event.type and rounds < rule.most]
+        if tuned:
+            fitting = [rule for rule in fitting if rule.do == "alert"]
         return [r for rule in fitting if _holds(rule, event, engine) for r in _reactions(rule, event, entries)]
 
 
@@ -119,6 +126,23 @@ def of_lab(root: Path) -> Policy:
     """A lab's own policy, `policy.yaml` in its folder, or the default."""
     own = root / "policy.yaml"
     return load(own if own.exists() else DEFAULT)
+
+
+def tuned_by_itself(event: Event, plan: Plan, told: Iterable[Event]) -> bool:
+    """Whether the run of a `slow-query` has tuned that query: by its plan, even if no layout was worth keeping.
+
+    `told` are the run's events.
+    """
+    if event.type != "slow-query":
+        return False
+    kept = any(other.type == "tuned" and other.subject == event.subject for other in told)
+    return kept or any(isinstance(action, Recommend) and _tunes(action, event) for action in plan.actions)
+
+
+def _tunes(action: Recommend, event: Event) -> bool:
+    if action.query is not None or not action.apply:
+        return action.apply and action.query == event.subject
+    return action.table is None or action.table in event.body.get("tables", ())
 
 
 def _holds(rule: Rule, event: Event, engine: Engine) -> bool:

@@ -31,6 +31,7 @@ from agentlab.actions import (
 from agentlab.engine import explained
 from agentlab.entries import TableDoc
 from agentlab.expressions import parse
+from agentlab.simulation import united
 
 #: Where a column's values come from: a column of the action's table or of its other one.
 Origin = tuple[Literal["this", "other"], str]
@@ -53,15 +54,6 @@ class Counts(TypedDict):
     rows_before: int
     rows_after: int
     made_missing: int
-
-
-class Preview(Counts):
-    """What an action would do: the counts, its SQL, and the columns that come, go or change their name (old to new)."""
-
-    sql: str
-    added: list[str]
-    removed: list[str]
-    renamed: dict[str, str]
 
 
 def projection(action: Transform, doc: TableDoc) -> Projection | None:
@@ -132,9 +124,10 @@ def _(action: Join, schema: Schema, other_schema: Schema | None = None, result: 
 
 @lineage.register
 def _(action: Union, schema: Schema, other_schema: Schema | None = None, result: Iterable[str] = ()) -> Lineage:
-    both = _of_this(schema)
-    for column in other_schema or {}:
-        both[column] = [*both.get(column, []), ("other", column)]
+    both: Lineage = {}
+    for column, (one, two) in united(schema, other_schema or {}).items():
+        origins: list[Origin] = [("this", one or ""), ("other", two or "")]
+        both[column] = [(side, name) for side, name in origins if name]
     return both
 
 
@@ -188,15 +181,3 @@ def _count(table: ibis.Table, column: str | None) -> tuple[int, int]:
     with explained():
         (row,) = table.aggregate(rows=table.count(), missing=missing).to_pyarrow().to_pylist()
     return int(row["rows"]), int(row["missing"])
-
-
-def preview(action: Transform, before: ibis.Table, after: ibis.Table) -> Preview:
-    """What the action would do, computed but not written."""
-    renamed = {action.column: action.to} if isinstance(action, Rename) else {}
-    return Preview(
-        **counts(action, before, after),
-        sql=str(ibis.to_sql(after, dialect="duckdb")),
-        added=[c for c in after.columns if c not in before.columns and c not in renamed.values()],
-        removed=[c for c in before.columns if c not in after.columns and c not in renamed],
-        renamed=renamed,
-    )

@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict
 from agentlab.catalog import Catalog
 from agentlab.entries import Entry, Run, TableDoc
 from agentlab.errors import LabError, PlanError, unknown
-from agentlab.events import Event
 from agentlab.plan import Plan, action_from
-from agentlab.runs import Review, belongs, plan_of, written_by
+from agentlab.runs import plan_of
+from agentlab.shown import Listed
 
 
 class Step(BaseModel):
@@ -42,20 +42,11 @@ class Step(BaseModel):
         return f"{self.table} v{self.version} {self.column}{came}: {self.action} ({why})"
 
 
-class History(BaseModel):
-    """All about one run: what was asked, planned, answered and written, what it caused, and by what it was caused."""
-
-    model_config = ConfigDict(frozen=True)
-
-    run: Run
-    plan: Plan
-    events: tuple[Event, ...]
-    written: tuple[Entry, ...]
-    review: Review | None
-    caused: tuple[str, ...]
+class Lineage(Listed[Step]):
+    """A column's way, newest step first."""
 
 
-def lineage(catalog: Catalog, table: str, column: str) -> list[Step]:
+def lineage(catalog: Catalog, table: str, column: str) -> Lineage:
     """The versions and columns that a column's values went through, newest first, back to the sources.
 
     PlanError for a table or column that isn't there.
@@ -63,7 +54,7 @@ def lineage(catalog: Catalog, table: str, column: str) -> list[Step]:
     entry = catalog.get("table", table)
     if column not in entry.doc["schema"]:
         raise PlanError(unknown("column", column, entry.doc["schema"], f"in {table}"))
-    return list(_walk(catalog, table, entry.n, column))
+    return Lineage(_walk(catalog, table, entry.n, column))
 
 
 def _walk(catalog: Catalog, table: str, n: int, column: str) -> Iterator[Step]:
@@ -102,17 +93,3 @@ def run_of(catalog: Catalog, run_id: str) -> Run | None:
         return catalog.run(run_id)
     except LabError:
         return None
-
-
-def history(catalog: Catalog, run_id: str) -> History:
-    """All about a run; LabError if there is none of that id."""
-    run = catalog.run(run_id)
-    review = catalog.find("review", run_id)
-    return History(
-        run=run,
-        plan=plan_of(run),
-        events=tuple(catalog.events(run=run_id)),
-        written=tuple(written_by(catalog, run_id)),
-        review=Review.model_validate(review.doc) if review else None,
-        caused=tuple(other.id for other in catalog.runs(1000) if other.id != run_id and belongs(other.id, run_id)),
-    )

@@ -128,4 +128,6 @@ def _judged(lab: Lab) -> Iterable[Judged]:
 
 def _layout(lab: Lab, doc: QueryDoc) -> LayoutDoc | None:
     layouts = [LayoutDoc.model_validate(entry.doc) for entry in lab.catalog.entries("layout")]
-    return next((layout for layout in layouts if layout.query == doc.name), None)
+    last = doc.runs[-1].layout if doc.runs else ""
+    # One layout may answer several queries, of which it names the one that gained most.
+    return next((layout for layout in layouts if layout.query == doc.name or layout.name == last), None)

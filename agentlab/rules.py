@@ -34,18 +34,19 @@ from agentlab.actions import (
     Rename,
     Replace,
     Role,
+    Schedule,
     Schema,
     Split,
     Unpivot,
     of,
 )
 from agentlab.actions.base import Scalar
-from agentlab.approvals import destructive, removal_needs_approval, replaces_work
+from agentlab.approvals import removal_needs_approval, replaces_work
 from agentlab.entries import Entries, check_name
 from agentlab.errors import PlanError, unknown
 from agentlab.inference import readable
 from agentlab.plan import Plan
-from agentlab.simulation import Sight, World
+from agentlab.simulation import Sight, World, writes
 
 __all__ = ["RULES", "Issue", "Rule", "Severity", "check", "removal_needs_approval"]
 
@@ -132,6 +133,16 @@ def staging_name(action: Action, world: World) -> Iterator[str]:
         yield f"ingestion writes staging.* only; write 'staging.{action.into}', not {action.into!r}"
 
 
+def aside_once(action: Action, world: World) -> Iterator[str]:
+    """What is in quarantine isn't set aside once more: there is no place where it could wait but the one it is in.
+
+    >>> list(aside_once(Quarantine(table="quarantine.orders", where="id = 0"), None))
+    ['the rows of quarantine.orders are set aside already; filter them, or put the result into another table']
+    """
+    if isinstance(action, Quarantine) and writes(action) == action.table:
+        yield f"the rows of {action.table} are set aside already; filter them, or put the result into another table"
+
+
 # What is named exists.
 
 
@@ -202,6 +213,14 @@ def source_when(action: Action, world: World) -> Iterator[str]:
         words = " and ".join(f"{name} {getattr(action, name)!r}" for name in lacking)
         place = f"{action.source}.{action.resource}"
         yield f"{place} names no time column, so {words} can't be told; which column is the time?"
+
+
+def tasks_exist(action: Action, world: World) -> Iterator[str]:
+    """A schedule's task is a saved pipeline, or the refresh of a store that exists or is provisioned before."""
+    if isinstance(action, Schedule):
+        tasks = [entry.name for entry in world.entries.entries("pipeline")] + [f"{s} refresh" for s in world.stores]
+        if action.task not in tasks:
+            yield unknown("task", action.task, tasks)
 
 
 # Names that are new are free, and can be names.
@@ -406,8 +425,9 @@ def _missing(columns: tuple[str, ...] | list[str], sight: Sight, where: str) -> 
 
 #: Every rule, in the order in which an action's problems are told.
 RULES: tuple[Rule, ...] = (
-    Rule("refuse", staging_authority),
-    *(Rule("mend", rule) for rule in (staging_name, tables_exist, sources_exist, stores_exist, queries_exist)),
+    *(Rule("refuse", rule) for rule in (staging_authority, aside_once)),
+    *(Rule("mend", rule) for rule in (staging_name, tables_exist, sources_exist, stores_exist)),
+    *(Rule("mend", rule) for rule in (queries_exist, tasks_exist)),
     *(
         Rule("mend", rule)
         for rule in (columns_exist, columns_exist_in_other, key_columns_exist, partition_columns_exist)
@@ -416,5 +436,5 @@ RULES: tuple[Rule, ...] = (
     *(Rule("mend", rule) for rule in (columns_once, columns_left, expressions_parse, when_valid)),
     *(Rule("mend", rule) for rule in (types_fit, cast_types_fit, join_types_fit, values_fit)),
     Rule("clarify", source_when),
-    *(Rule("approval", rule) for rule in (destructive, replaces_work)),
+    Rule("approval", replaces_work),
 )

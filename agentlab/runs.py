@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import html
 import json
+import textwrap
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -13,14 +13,16 @@ from agentlab.catalog import Catalog
 from agentlab.entries import Entry, Run
 from agentlab.events import Event
 from agentlab.plan import Plan
+from agentlab.shown import Listed, Shown
 
 Status = Literal["done", "clarify", "refuse", "approval", "failed", "undone"]
 
 
-class Review(BaseModel):
+class Review(Shown, BaseModel):
     """What a person is asked before a run takes effect: its plan, why it waits, and what each action would do.
 
-    `versions` are those of the tables that the plan names, as they were when it was computed.
+    `versions` are those of the tables that the plan names, as they were when it was computed. `asked` counts how often
+    the run has asked: more than once when what it would do changed before the answer.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,11 +36,22 @@ class Review(BaseModel):
     request: dict[str, Any] = {}
     answer: bool | None = None
     by: str = ""
+    asked: int = 1
 
     def __str__(self) -> str:
-        why = "\n".join(f"  because {reason}" for reason in self.reasons)
-        what = "\n".join(f"  would {line}" for line in self.preview)
-        return f"{self.intent}\n{what}\n{why}"
+        if self.answer is None:
+            again = " again, since what it would do has changed" if self.asked > 1 else ""
+            said = f"waits for approval{again}, because {'; '.join(self.reasons)}"
+        else:
+            said = f"was {'approved' if self.answer else 'rejected'} by {self.by}"
+        # The preview is what the actions say that they have done: in this run's draft, where nobody sees it.
+        done = textwrap.indent("\n".join(self.preview), "  ")
+        tried = f"tried out, and not visible unless approved:\n{done}"
+        return f"{self.intent}\n(run {self.run} {said})\n{tried}"
+
+
+class Reviews(Listed[Review]):
+    """Several reviews, the oldest first."""
 
 
 #: Answers a review: a function, or the answer itself; None: a person will, later.
@@ -48,7 +61,7 @@ Approve = Callable[[Review], bool] | bool | None
 OnEvent = Callable[[Event | str], None]
 
 
-class RunResult(BaseModel):
+class RunResult(Shown, BaseModel):
     """What became of one intent. `tables` maps each table that was written to its rows, times are milliseconds.
 
     `message` is what was done, or the question, the reason, the error. `events` are the run's and its reactions', each
@@ -86,11 +99,8 @@ class RunResult(BaseModel):
         times = f"planned in {self.plan_ms:,.0f} ms, done in {self.act_ms:,.0f} ms"
         return f"{self.status}: {self.message}\n({self.run}; {times})"
 
-    def _repr_html_(self) -> str:
-        return _html(self)
 
-
-class PipelineResult(BaseModel):
+class PipelineResult(Shown, BaseModel):
     """What became of a pipeline: its steps' results in order, and all events of theirs.
 
     Status `stopped`: an event that a step waits for didn't come; else that of the first step that wasn't done.
@@ -118,22 +128,6 @@ class PipelineResult(BaseModel):
 
     def __str__(self) -> str:
         return f"{self.name}: {self.status}, {self.message}"
-
-    def _repr_html_(self) -> str:
-        return _html(self)
-
-
-def _plain_html(result: BaseModel) -> str:
-    return f"<pre>{html.escape(str(result))}</pre>"
-
-
-_html: Callable[[Any], str] = _plain_html
-
-
-def show_with(render: Callable[[Any], str]) -> None:
-    """Let notebooks show results by a better renderer: `agentlab.display`, which lies above this module, calls this."""
-    global _html
-    _html = render
 
 
 def result_of(catalog: Catalog, run_id: str) -> RunResult:

@@ -16,9 +16,10 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field
 
 from agentlab.actions import Role
-from agentlab.errors import AgentlabError, AuthorityError, Conflict, LabError, PlanError
+from agentlab.errors import AgentlabError, Conflict, LabError, PlanError
 from agentlab.lab import Lab
 from agentlab.schedules import Keeper
+from agentlab.sources import keep_secret
 
 try:
     import uvicorn
@@ -31,6 +32,8 @@ except ImportError as fault:
 
 #: Where the token is taken from; without it one is made and kept in the lab's `secrets` folder.
 TOKEN = "AGENTLAB_TOKEN"  # noqa: S105 (a variable's name)
+#: A source's token can't be in a file of this name, nor can a source name it: theirs begin with a letter.
+KEPT = ".serve"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 #: Bodies are sentences; in bytes.
 LONGEST_BODY = 100_000
@@ -72,16 +75,14 @@ class Door:
 
 
 def token_of(lab: Lab) -> tuple[str, bool]:
-    """The token that clients need, and whether it was made just now; kept in `secrets/serve`, for its owner only."""
+    """The token that clients need, and whether it was made just now; kept in `secrets/.serve`, for its owner only."""
     if given := os.environ.get(TOKEN):
         return given, False
-    from agentlab.sources import save_token
-
-    path = lab.root / "secrets" / "serve"
+    path = lab.root / "secrets" / KEPT
     if path.exists():
         return path.read_text(encoding="utf-8").strip(), False
     made = secrets.token_urlsafe(24)
-    save_token(lab.root, "serve", made)
+    keep_secret(path, made)
     return made, True
 
 
@@ -110,7 +111,7 @@ def serve(lab: Lab, host: str = "127.0.0.1", port: int = 8765) -> None:
         bound = door.getsockname()
         print(f"serving {lab.root.name} at http://{bound[0]}:{bound[1]}/v1; Ctrl-C ends it", flush=True)
         if made:
-            print(f"token (shown once; kept in secrets/serve of the lab): {token}", flush=True)
+            print(f"token (shown once; kept in secrets/{KEPT} of the lab): {token}", flush=True)
         app = create_app(lab, token, hosts)
         uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[door])
 
@@ -197,7 +198,7 @@ def _known(lab: Lab, run: str) -> str:
 def _answer_in_one_form(app: FastAPI) -> None:
     @app.exception_handler(AgentlabError)
     async def ours(request: Request, fault: AgentlabError) -> JSONResponse:
-        status = 409 if isinstance(fault, Conflict) else 403 if isinstance(fault, AuthorityError) else 400
+        status = 409 if isinstance(fault, Conflict) else 400
         kind = "invalid" if isinstance(fault, PlanError) else "lab"
         return _error(status, str(fault), kind, None, type(fault).__name__)
 

@@ -60,8 +60,8 @@ class World:
         self.stores: dict[str, tuple[str, ...]] = {
             entry.name: tuple(entry.doc.get("partition_by", ())) for entry in entries.entries("store")
         }
-        #: The tables that the plan itself writes.
-        self.written: set[str] = set()
+        #: The tables that weren't there before the plan: whatever they hold is its own.
+        self.created: set[str] = set()
 
     def read(self, action: Action) -> Sight | None:
         """The table that an action is about; None if it is about none, or about one that doesn't exist."""
@@ -82,8 +82,9 @@ class World:
         if isinstance(action, Provision):
             self.stores.setdefault(action.store, action.partition_by)
         if (target := writes(action)) is not None:
+            if target not in self.tables:
+                self.created.add(target)
             self.tables[target] = effect(action, self) if sound else Sight({}, open=True)
-            self.written.add(target)
 
 
 def writes(action: Action) -> str | None:
@@ -112,13 +113,14 @@ def effect(action: Action, world: World) -> Sight:
 @effect.register
 def _(action: Pull, world: World) -> Sight:
     before = world.tables.get(action.into) if action.mode != "replace" else None
-    return Sight({**(before.schema if before else {}), **world.resource(action).schema}, open=True)
+    return Sight(_stacked(before.schema if before else {}, world.resource(action).schema), open=True)
 
 
 @effect.register
 def _(action: Quarantine, world: World) -> Sight:
-    before = world.read(action)
-    return Sight({**(before.schema if before else {}), "reason": "text"}, open=True)
+    before, aside = world.read(action), world.tables.get(writes(action) or "")
+    moved: Schema = {**(before.schema if before else {}), "reason": "text"}
+    return Sight(_stacked(aside.schema if aside else {}, moved), open=True)
 
 
 @effect.register
@@ -144,8 +146,26 @@ def _(action: Join, world: World) -> Sight:
 @effect.register
 def _(action: Union, world: World) -> Sight:
     this, other = world.tables[action.table], world.tables[action.other]
-    types = {c: [s.schema[c] for s in (this, other) if c in s.schema] for c in (*this.schema, *other.schema)}
-    return Sight({c: common(ts) for c, ts in types.items()}, this.open or other.open)
+    return Sight(_stacked(this.schema, other.schema), this.open or other.open)
+
+
+def _stacked(above: Schema, below: Schema) -> Schema:
+    """The columns of a table that has rows of one schema above rows of another."""
+    names = united(above, below).items()
+    return {c: common([s[n] for s, n in ((above, one), (below, two)) if n is not None]) for c, (one, two) in names}
+
+
+def united(one: Iterable[str], other: Iterable[str]) -> dict[str, tuple[str | None, str | None]]:
+    """The columns of two tables' rows in one table: each with its name in either, None where there is none.
+
+    Names that differ by case only are one column, as they are to an engine; it is spelled as in the first table.
+
+    >>> united(["id", "Email"], ["email", "city"])
+    {'id': ('id', None), 'Email': ('Email', 'email'), 'city': (None, 'city')}
+    """
+    theirs = {column.lower(): column for column in other}
+    both: dict[str, tuple[str | None, str | None]] = {c: (c, theirs.pop(c.lower(), None)) for c in one}
+    return both | {column: (None, column) for column in theirs.values()}
 
 
 @effect.register

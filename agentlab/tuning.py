@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import statistics
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import ibis
 
-from agentlab import workload
+from agentlab import copies, workload
 from agentlab.actions import Diagnose, Index, Materialize, OrderBy, Partition, Recommend
 from agentlab.engine import Engine
 from agentlab.entries import Entries
@@ -93,23 +94,16 @@ def _(action: Diagnose, workspace: Workspace) -> Outcome:
     for name, doc in asked.items():
         workspace.tell(f"measuring {name}")
         diagnosis = workload.diagnose(workspace.engine, doc, views)
-        workspace.draft.put("report", name, {"kind": "diagnosis", "diagnosis": diagnosis, "slowdown": slowdown(doc)})
+        report = {"kind": "diagnosis", "diagnosis": diagnosis, "slowdown": slowdown(doc)}
+        workspace.draft.put("report", f"diagnosis of {name}", report)
+        _tell_slow(workspace, diagnosis, slowdown(doc))
         told.append(diagnosis)
-    slowest = max(told, key=lambda d: d.ms)
-    for diagnosis in told:
-        _tell_slow(workspace, diagnosis, asked[diagnosis.query], _is_slowest(workspace, diagnosis, slowest.query))
     return Outcome("\n".join(d.message for d in told), {d.query: d.model_dump(mode="json") for d in told})
 
 
-def _is_slowest(workspace: Workspace, diagnosis: workload.Diagnosis, slowest: str) -> bool:
-    logged = [doc.median_ms for name, doc in _queries(workspace).items() if name != diagnosis.query and doc.median_ms]
-    return diagnosis.query == slowest and all(diagnosis.ms >= ms for ms in logged)
-
-
-def _tell_slow(workspace: Workspace, diagnosis: workload.Diagnosis, doc: QueryDoc, slowest: bool) -> None:
-    slower = slowdown(doc)
-    if slower > SLOWER or slowest:
-        why = f"{slower:.1f} times slower than before" if slower > SLOWER else "the slowest of the saved queries"
+def _tell_slow(workspace: Workspace, diagnosis: workload.Diagnosis, slower: float) -> None:
+    if slower > SLOWER:
+        why = f"{slower:.1f} times slower than before"
         workspace.emit(
             *("slow-query", diagnosis.query), ms=diagnosis.ms, slowdown=slower, why=why, tables=list(diagnosis.tables)
         )
@@ -123,9 +117,9 @@ def _(action: Recommend, workspace: Workspace) -> Outcome:
         workspace.tell(f"trying layouts for {name}")
         bench = _bench(workspace, views)
         query = workload.check(doc.sql, views)
-        tried[name] = workload.tune(bench, name, query, objective=action.objective, keep=action.apply)
+        tuning = workload.tune(bench, name, query, objective=action.objective, keep=action.apply)
+        tried[name] = keep(workspace, tuning)
         workspace.draft.put("report", f"tuning of {name}", {"kind": "tuning", "tuning": tried[name]})
-        _keep(workspace, tried[name].kept)
     text = "\n".join(f"{name}:\n{tuning}" for name, tuning in tried.items())
     return Outcome(text, {name: tuning.model_dump(mode="json") for name, tuning in tried.items()})
 
@@ -143,11 +137,8 @@ def _(action: Index | OrderBy | Partition | Materialize, workspace: Workspace) -
     queries = {name: workload.check(doc.sql, views) for name, doc in docs.items() if named or _reads(doc, views)}
     workspace.tell(f"measuring {candidate}")
     tuning = workload.try_layout(bench, candidate, queries)
-    kept = tuning.kept
-    if kept and isinstance(action, Materialize) and action.name:
-        kept = kept.model_copy(update={"name": action.name})
+    tuning = keep(workspace, tuning, named=action.name if isinstance(action, Materialize) else None)
     workspace.draft.put("report", f"tuning by {action.tool()}", {"kind": "tuning", "tuning": tuning})
-    _keep(workspace, kept)
     return Outcome(str(tuning), tuning.model_dump(mode="json"))
 
 
@@ -155,9 +146,37 @@ def _bench(workspace: Workspace, views: Views) -> Bench:
     return Bench(workspace.engine, workspace.root, workspace.draft.run, views, views.versions)
 
 
-def _keep(workspace: Workspace, layout: LayoutDoc | None) -> None:
-    if layout is None:
-        return
+def keep(workspace: Workspace, tuning: Tuning, named: str | None = None) -> Tuning:
+    """Put the layout that was kept into the catalog, with what is known of its like; the tuning as it is then."""
+    if tuning.kept is None:
+        return tuning
+    layout, measured = _merged(workspace, tuning.kept.model_copy(update={"name": named or tuning.kept.name}))
     workspace.draft.put("layout", layout.name, layout)
-    body = layout.model_dump(include={"name", "kind", "table", "columns", "gain", "before_ms", "after_ms"}, mode="json")
-    workspace.emit("tuned", layout.query, **body)
+    figures = measured.model_dump(include={"kind", "table", "columns", "gain", "before_ms", "after_ms"}, mode="json")
+    workspace.emit("tuned", measured.query, name=layout.name, **figures)
+    return tuning.model_copy(update={"kept": layout})
+
+
+def _merged(workspace: Workspace, made: LayoutDoc) -> tuple[LayoutDoc, LayoutDoc]:
+    """The layout to keep, and the new one as measured. A like one is kept with what both are good for, its files too.
+
+    Another layout that happens to have the name keeps it, and the new one gets a number.
+    """
+    name, number = made.name, 1
+    while entry := workspace.draft.find("layout", made.name):
+        known = LayoutDoc.model_validate(entry.doc)
+        if known.is_like(made):
+            return (_with(workspace, known, made) if known.holds_the_same(made) else made), made
+        number += 1
+        made = made.model_copy(update={"name": f"{name}_{number}"})
+    return made, made
+
+
+def _with(workspace: Workspace, known: LayoutDoc, made: LayoutDoc) -> LayoutDoc:
+    """One layout of two that hold the same: the new copy goes, unless the older one's files are gone."""
+    both = known.joined(made)
+    if not (workspace.root / known.path).exists():
+        return both.model_copy(update={"path": made.path, "data": made.data})
+    copies.detach(workspace.engine, workspace.root, made.data)
+    shutil.rmtree(workspace.root / made.path)
+    return both

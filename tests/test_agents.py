@@ -198,21 +198,6 @@ def test_stores_and_schedules(lab: Lab):
     assert schedule["next"][0].endswith("T02:00:00+00:00")
 
 
-def test_the_slowest_query_is_told_and_tuned_by_the_policy(lab: Lab):
-    lab.load(pd.DataFrame({"k": range(200_000), "v": [i % 7 for i in range(200_000)]}), "facts")
-    lab.query("quick", "select count(*) as n from staging.orders")
-    lab.query("slow", "select v, sum(k) as total from staging.facts group by v order by v")
-    result = act(lab, call("diagnose"))
-    slow = [event for event in result.events if event.type == "slow-query"]
-    assert [event.subject for event in slow] == ["slow"]
-    assert lab.reports()["slow"].doc["kind"] == "diagnosis"
-    assert lab.history(1)[0].parent == result.run
-    (tuned,) = [event for event in result.events if event.type == "tuned"]
-    assert tuned.body["gain"] >= 1.2
-    assert lab.query("slow")["total"].sum() == sum(range(200_000))
-    assert lab.queries()["slow"].runs[-1].layout == tuned.body["name"]
-
-
 def test_a_layout_of_a_table_is_kept_only_if_faster(lab: Lab):
     result = act(lab, call("order_by", table="staging.orders", columns=["id"]))
     assert result.status == "done", result.message

@@ -198,6 +198,23 @@ def test_sweep_takes_old_folders_that_nobody_names_or_is_still_making(lab: Catal
     assert sorted(p.name for p in lab.root.glob("tables/*/v*")) == ["v1-r1", "v1-waits", "v1-young"]
 
 
+def test_sweep_knows_stores_and_layouts(lab: Catalog) -> None:
+    kept, left = (
+        ("stores/mart/orders/r1", "layouts/order_t_c-r1"),
+        ("stores/mart/orders/gone.2", "layouts/order_t_c-gone"),
+    )
+    for path in (*kept, *left, "layouts/README"):
+        (lab.root / path).mkdir(parents=True)
+        os.utime(lab.root / path, (0, 0))
+    draft = lab.draft("r1")
+    draft.put("store", "mart", {"tables": {"orders": {"parts": [{"path": kept[0]}]}}})
+    draft.put("layout", "order_t_c", {"path": kept[1], "data": {"path": kept[1]}})
+    draft.commit()
+    lab.undo("r1")
+    assert lab.sweep() == sorted(left)
+    assert (lab.root / "layouts/README").exists()
+
+
 def test_sweep_leaves_a_folder_in_which_a_file_still_grows(lab: Catalog) -> None:
     path = lab.draft("r1").fresh(ORDERS)
     path.mkdir()

@@ -309,3 +309,16 @@ def test_processes_that_make_one_lab_and_count_in_one_table_lose_no_count(tmp_pa
     assert lab.get("table", "counter").doc == {"count": 40}
     assert [e.doc["count"] for e in lab.history("table", "counter")] == list(range(1, 41))
     assert [e.seq for e in lab.events()] == list(range(1, 41))
+
+
+def test_what_an_undone_run_caused_cannot_commit_any_more(lab: Catalog) -> None:
+    write(lab, "r1", "a")
+    late = lab.draft("r1-r2-r1")
+    late.put("table", "b", {"rows": 1})
+    other = lab.draft("r10")
+    other.put("table", "c", {"rows": 1})
+    lab.undo("r1")
+    with pytest.raises(Conflict, match="run r1, which caused run r1-r2-r1, has been undone; nothing was written"):
+        late.commit()
+    other.commit()
+    assert [entry.name for entry in lab.entries("table")] == ["c"]

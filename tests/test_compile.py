@@ -14,8 +14,8 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from agentlab.actions import Aggregate, Cast, Dedupe, Fill, Join, Pivot, Rename, Sample, Sort, Transform
-from agentlab.compile import MAX_PIVOT, compile, counts, preview
+from agentlab.actions import Aggregate, Cast, Fill, Join, Pivot, Sample, Sort, Transform
+from agentlab.compile import MAX_PIVOT, compile, counts
 from agentlab.engine import DTYPES, DuckDB, schema_of
 from agentlab.entries import TableDoc
 from agentlab.errors import PlanError
@@ -229,22 +229,6 @@ def test_values_that_a_cast_makes_missing_are_counted(lab: DuckDB):
     t = small(lab, a=["1", "two", None, "3"])
     action = Cast(table="t", column="a", type="int")
     assert counts(action, t, compile(action, t)) == {"rows_before": 4, "rows_after": 4, "made_missing": 1}
-
-
-def test_a_preview_has_rows_columns_and_sql(lab: DuckDB):
-    t = small(lab, a=[1, 1], b=["x", "y"])
-    shown = preview(Rename(table="t", column="a", to="id"), t, compile(Rename(table="t", column="a", to="id"), t))
-    assert (shown["renamed"], shown["added"], shown["removed"]) == ({"a": "id"}, [], [])
-    shown = preview(Dedupe(table="t", by=("a",)), t, compile(Dedupe(table="t", by=("a",)), t))
-    assert (shown["rows_before"], shown["rows_after"]) == (2, 1)
-    assert "ROW_NUMBER()" in shown["sql"]
-
-
-def test_a_preview_of_a_shape_names_columns_that_come_and_go(lab: DuckDB):
-    t = small(lab, a=[1, 2], b=["x", "y"])
-    action = Aggregate.model_validate({"table": "t", "measures": [{"function": "count"}]})
-    shown = preview(action, t, compile(action, t))
-    assert (shown["added"], shown["removed"]) == (["count"], ["a", "b"])
 
 
 def test_the_same_plan_gives_the_same_sql(lab: DuckDB):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from jupyter_core.paths import jupyter_path
 from rich.console import Console, RenderableType
 
 from agentlab import quality
@@ -132,6 +133,10 @@ def diagnosis_of(text: str) -> Diagnosis:
     )
 
 
+def review_of(text: str) -> Review:
+    return Review(run=text, intent=text, plan="", reasons=[text], preview=[text, text], answer=True, by=text)
+
+
 def shown(text: str, report: Report) -> dict[str, tuple[str, RenderableType]]:
     """Each thing in both forms, with the text wherever a text can be."""
     change = Change(text, (10, 9), (text,), ("gone",), {text: "new"}, [{text: text, "n": 1}], text)
@@ -147,11 +152,12 @@ def shown(text: str, report: Report) -> dict[str, tuple[str, RenderableType]]:
         "change": (html.change(change), terminal.change(change)),
         "diagnosis": (html.diagnosis(diagnosis_of(text)), terminal.diagnosis(diagnosis_of(text))),
         "tuning": (html.tuning(tuning_of(text)), terminal.tuning(tuning_of(text))),
+        "reviews": (html.reviews([review_of(text)]), terminal.review(review_of(text))),
         "table": (html.table([{text: text}]), terminal.rows([{text: text}])),
     }
 
 
-KINDS = ("plan", "run", "pipeline", "report", "events", "lineage", "change", "diagnosis", "tuning", "table")
+KINDS = ("plan", "run", "pipeline", "report", "events", "lineage", "change", "diagnosis", "tuning", "reviews", "table")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -213,6 +219,35 @@ def test_a_result_of_a_lab_shows_itself_in_a_notebook(report: Report) -> None:
 def test_a_page_needs_nothing_beside_it_and_no_script(report: Report) -> None:
     for page, _ in shown("orders", report).values():
         assert not re.search(r"src=|href=|<script|<link|@import|url\(", page)
+
+
+def weight(selector: str) -> tuple[int, int, int]:
+    """How strong a CSS selector is: ids, classes (attributes, pseudo-classes), elements. `:not` is what is in it."""
+    plain = re.sub(r":not\(([^)]*)\)", r"\1", selector)
+    counted = (r"#[\w-]+", r"\.[\w-]+|\[|(?<!:):[\w-]+", r"(?<![\w.#:-])[a-z][\w-]*|::[\w-]+")
+    return tuple(len(re.findall(kind, plain)) for kind in counted)  # type: ignore[return-value]
+
+
+def rules(styles: str, names: str, sets: str) -> list[str]:
+    """The selectors of rules that end in one of these names and set this property."""
+    found = [(s.strip(), body) for heads, body in re.findall(r"([^{}]+){([^{}]*)}", styles) for s in heads.split(",")]
+    return [s for s, body in found if re.search(rf"(?:^| )(?:{names})$", s) and re.search(rf"(?:^|[;\s]){sets}:", body)]
+
+
+def test_text_in_a_notebooks_tables_is_set_to_the_left_and_numbers_to_the_right() -> None:
+    """JupyterLab sets all cells to the right; ours come later in a page, so as much strength is enough."""
+    assert weight(":not(.jp-RenderedMarkdown).jp-RenderedHTMLCommon td") == (0, 2, 1)
+    folder = next(p for p in jupyter_path("nbconvert", "templates", "lab", "static") if Path(p).is_dir())
+    theirs = [s for s in rules(Path(folder, "index.css").read_text(), "td|th", "text-align") if ".jp-Rendered" in s]
+    text, numbers = (rules(html.styles(), names, "text-align") for names in ("th|td", r"t[hd]\.num"))
+    assert theirs and len(text) == len(numbers) == 2
+    assert max(map(weight, theirs)) <= min(map(weight, text)) < min(map(weight, numbers))
+
+
+def test_a_transformation_says_which() -> None:
+    event = Event(type="transformed", subject="staging.orders", body={"action": "drop_columns", "rows": 2})
+    assert "drop columns · 2 rows" in Read(html.events([event])).text
+    assert "drop columns · 2 rows" in printed(terminal.events([event]))
 
 
 def test_lineage_leaves_out_versions_that_only_carried_a_column_on() -> None:

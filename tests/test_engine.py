@@ -121,72 +121,6 @@ def test_a_version_is_written_once(lab: DuckDB):
     assert read(lab, {"a": "int"}) == [{"a": 1}]
 
 
-# SQL.
-
-
-@pytest.fixture
-def views(lab: DuckDB) -> dict[str, ibis.Table]:
-    orders = lab.memtable(pa.table({"id": [1, 2, 3], "who": ["a", "b", "a"], "paid": [5, 7, 1]}))
-    return {"staging.orders": orders, "people": lab.memtable(pa.table({"who": ["a"], "name": ["Ann"]}))}
-
-
-@pytest.mark.parametrize(
-    ("query", "rows"),
-    [
-        ("select sum(paid) as s from staging.orders", [{"s": 13}]),
-        ("select orders.id from STAGING.Orders where paid > 5", [{"id": 2}]),
-        ("select staging.orders.id from staging.orders order by 1 desc limit 1", [{"id": 3}]),
-        (
-            "select p.name, o.id from staging.orders o join people p using (who) order by id",
-            [{"name": "Ann", "id": 1}, {"name": "Ann", "id": 3}],
-        ),
-        ("with orders as (select 9 as id) select id from orders", [{"id": 9}]),
-        ("select id from staging.orders where paid = (select max(paid) from staging.orders)", [{"id": 2}]),
-        ("select 1 as n union all select 2 order by n", [{"n": 1}, {"n": 2}]),
-    ],
-)
-def test_a_query_reads_tables_by_their_names(query: str, rows: list[Any], lab: DuckDB, views: dict[str, ibis.Table]):
-    assert lab.sql(query, views).to_pylist() == rows
-
-
-@pytest.mark.parametrize(
-    ("query", "fault"),
-    [
-        ("select * from staging.order", "did you mean 'staging.orders'?"),
-        ("select * from read_text('catalog.sqlite')", "tables of the lab by name, not .READ_TEXT"),
-        ("select * from 'data.parquet'", "no table 'data.parquet'"),
-        ('with "x.parquet" as (select 1) select * from "x.parquet"', "no table 'x.parquet'"),
-        ("select * from people, lateral glob('*')", "tables of the lab by name"),
-        ("drop table people", "this is a DROP"),
-        ("select 1; select 2", "this is 2 statements"),
-        ("set threads = 1", "this is a SET"),
-        ("copy people to 'x.csv'", "this is a COPY"),
-        ("attach 'x.duckdb'", "this is a ATTACH"),
-        ("", "a query is one SELECT"),
-        ("select from where", "can't read the query|doesn't allow it"),
-        ("select nam from people", "nam"),
-    ],
-)
-def test_a_query_that_is_anything_else_is_refused(query: str, fault: str, lab: DuckDB, views: dict[str, ibis.Table]):
-    with pytest.raises(PlanError, match=fault):
-        lab.sql(query, views)
-
-
-def test_a_query_leaves_no_views_behind(lab: DuckDB, views: dict[str, ibis.Table]):
-    lab.sql("select * from staging.orders, people", views)
-    with pytest.raises(PlanError):
-        lab.sql("select nothing from people", views)
-    assert (
-        lab.con.raw_sql("select view_name from duckdb_views() where starts_with(view_name, 'ibis_view')").fetchall()
-        == []
-    )
-
-
-def test_a_bound_query_can_be_explained(lab: DuckDB, views: dict[str, ibis.Table]):
-    with lab.bound("select * from people", views) as text:
-        assert "physical_plan" in lab.con.raw_sql(f"explain {text}").fetchall()[0]
-
-
 def test_nothing_outside_the_lab_can_be_read(lab: DuckDB, tmp_path: Path):
     pq.write_table(pa.table({"secret": [1]}), tmp_path / "outside.parquet")
     for statement in (
@@ -206,9 +140,7 @@ def test_each_thread_has_its_own_connection_to_the_same_lab(lab: DuckDB):
         for turn in range(3):
             written(lab, {"n": [number] * 10}, name=f"t{number}/v{turn}")
             doc = TableDoc(path=f"tables/t{number}/v{turn}", schema={"n": "int"}, rows=10)
-            found.append(
-                lab.sql("select sum(n) as s from t", {"t": lab.read(doc, lab.root)})["s"][0].as_py() == number * 10
-            )
+            found.append(lab.con.to_pyarrow(lab.read(doc, lab.root).n.sum()).as_py() == number * 10)
 
     found: list[bool] = []
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]

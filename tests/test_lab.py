@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import json
+import os
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,12 +15,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from agentlab import runs
 from agentlab.demo import server
 from agentlab.errors import AgentlabError, LabError, PlanError
 from agentlab.lab import Lab
 from agentlab.models import Scripted
-from agentlab.runs import show_with
+from agentlab.plan import Plan
+from agentlab.shown import plain, show_with
 
 
 def call(name: str, **arguments: Any) -> dict[str, Any]:
@@ -75,9 +79,50 @@ def test_the_story(api: server.SalesAPI, tmp_path: Path):
 
 def test_a_token_is_kept_apart_for_its_owner_only(api: server.SalesAPI, lab: Lab):
     lab.add_source("sales_api", token=api.token, **api.source())
-    secret = lab.root / "secrets" / "sales_api"
+    (secret,) = (lab.root / "secrets").iterdir()
     assert stat.S_IMODE(secret.stat().st_mode) == 0o600
     assert api.token not in json.dumps(lab.catalog.get("source", "sales_api").doc)
+
+
+def test_undoing_a_new_token_brings_the_old_one_back(api: server.SalesAPI, lab: Lab):
+    lab.add_source("sales_api", token=api.token, **api.source())
+    renewed = lab.add_source("sales_api", token="expired", **api.source())
+    assert "status 401" in lab.run("pull").message
+    lab.undo(renewed.run)
+    assert lab.run("pull").status == "done"
+
+
+def test_what_an_api_does_not_have_stays_none(api: server.SalesAPI, lab: Lab):
+    whole = {"path": "/orders", "next": None, "cursor": None, "limit": None, "order": "order"}
+    lab.add_source("sales_api", token=api.token, url=api.url, resources={"orders": whole})
+    pulled = lab.run(Plan.from_calls([call("pull", source="sales_api", resource="orders", into="staging.page")]))
+    assert pulled.status == "done"
+    assert 0 < pulled.tables["staging.page"] < 1500  # the one page that an API without cursors gives
+
+
+def test_reports_of_tables_and_of_queries_are_kept_apart(lab: Lab):
+    lab.load(ORDERS, "orders")
+    lab.query("staging.orders", "select count(*) as n from staging.orders")
+    lab.run(Plan.from_calls([call("analyze", table="staging.orders")]))
+    lab.run(Plan.from_calls([call("diagnose", query="staging.orders")]))
+    kinds = {name: entry.doc["kind"] for name, entry in lab.reports().items()}
+    assert kinds == {"staging.orders": "quality", "diagnosis of staging.orders": "diagnosis"}
+
+
+def test_what_a_killed_process_left_is_swept_when_the_lab_opens(tmp_path: Path):
+    with Lab(tmp_path, Scripted(STORY)) as lab:
+        lab.load(ORDERS, "orders")
+        assert lab.run("publish").status == "done"
+    left = ("tables/staging.orders/v9-gone", "stores/mart/orders/gone-s1.2", "layouts/.trying-gone")
+    for path in (*left, "layouts/young-gone"):
+        (tmp_path / path).mkdir(parents=True)
+    for path in tmp_path.glob("*/**/*"):
+        if path.name != "young-gone":
+            os.utime(path, (0, 0))
+    with Lab(tmp_path, Scripted(STORY)) as lab:
+        assert not [path for path in left if (tmp_path / path).exists()]
+        assert (tmp_path / "layouts/young-gone").exists()
+        assert lab.table("staging.orders")["id"].tolist() == lab.table("mart.orders")["id"].tolist() == [1, 2]
 
 
 def test_a_source_that_fails_fails_the_run(lab: Lab):
@@ -184,12 +229,53 @@ def test_results_speak_json_text_and_html(lab: Lab):
     assert lab.result(result.run) == result
 
 
+def test_what_a_lab_gives_is_its_words_where_it_is_printed(lab: Lab):
+    result = lab.load(ORDERS.rename(columns={"id": "customer_id"}), "orders")
+    assert repr(result) == str(result)
+    assert repr(lab.plan("rename")) == "rename(table='staging.orders', column='customer_id', to='cust_id')"
+    assert repr(Plan(actions=())) == "Plan()"
+    assert repr(lab.events()) == "data-ready staging.orders: rows 2, source orders.orders, mode replace"
+    assert repr(lab.lineage("staging.orders", "paid")).startswith("staging.orders v1 paid from orders.orders: pull(")
+
+
+def test_a_notebook_shows_html_whatever_was_imported(lab: Lab, tmp_path: Path):
+    """In a process of its own: here others have imported `agentlab.display` already."""
+    lab.load(ORDERS, "orders")
+    code = (
+        "import sys; from agentlab import Lab, Plan\n"
+        "plan = Plan.from_calls([{'name': 'limit', 'arguments': {'table': 'staging.orders', 'n': 1}}])\n"
+        "with Lab(sys.argv[1]) as lab:\n"
+        "    for thing in (plan, lab.run(plan), lab.events(), lab.lineage('staging.orders', 'id'), lab.reviews()):\n"
+        "        print(thing._repr_html_().count('<div class=\"agentlab\">'))"
+    )
+    lab.close()
+    ran = subprocess.run([sys.executable, "-c", code, str(lab.root)], capture_output=True, text=True, timeout=120)
+    assert ran.stdout.split() == ["1"] * 5, ran.stderr
+
+
+def test_what_waits_for_a_person_is_listed_until_it_is_answered(tmp_path: Path):
+    script = {"first": [call("filter", table="staging.orders", where="id < 1")], **STORY}
+    with Lab(tmp_path, Scripted(script)) as lab:
+        lab.load(ORDERS, "orders")
+        assert lab.reviews() == [] and "Nothing waits" in lab.reviews()._repr_html_()
+        one, other = lab.run("first").run, lab.run("first").run
+        (review, _) = reviews = lab.reviews()
+        assert {waits.run for waits in reviews} == {one, other}
+        assert "more than half" in review.reasons[0] and "0 rows, before 2" in review.preview[0]
+        assert f'lab.approve("{review.run}")' in html.unescape(reviews._repr_html_())
+        assert str(review).startswith(f"first\n(run {review.run} waits for approval, because ")
+        assert str(review).endswith("staging.orders has 0 rows, before 2")
+        lab.reject(one)
+        assert [waits.run for waits in lab.reviews()] == [other]
+        lab.approve(other)
+        assert lab.reviews() == [] and len(lab.table("staging.orders")) == 0
+
+
 def test_a_better_renderer_may_be_given(lab: Lab):
-    usual = runs._html
+    usual = show_with(lambda result: f"<b>{result.status}</b>")
     try:
-        show_with(lambda result: f"<b>{result.status}</b>")
         assert lab.load(ORDERS, "orders")._repr_html_() == "<b>done</b>"
-        show_with(runs._plain_html)
+        show_with(plain)
         assert lab.load(ORDERS, "orders")._repr_html_().startswith("<pre>done: ")
     finally:
         show_with(usual)

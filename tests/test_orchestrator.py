@@ -219,14 +219,15 @@ CHILD = """
             os.kill(os.getpid(), signal.SIGKILL)
 
     lab = Lab(sys.argv[1], Scripted(PLANS), approve=True, on_event=listen)
-    lab.pipeline(sys.argv[3]) if sys.argv[3].endswith(".yaml") else lab.run(sys.argv[3])
+    do = getattr(lab, sys.argv[4])
+    do(sys.argv[3])
 """
 
 
-def killed(root: Path, moment: str, intent: str) -> None:
-    """A run in a process of its own that is killed (-9) as soon as it says `moment`."""
+def killed(root: Path, moment: str, intent: str, do: str = "run") -> None:
+    """A run in a process of its own that is killed (-9) as soon as it says `moment`; `do` is what is called."""
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
-    command = [sys.executable, "-c", textwrap.dedent(CHILD), str(root), moment, intent]
+    command = [sys.executable, "-c", textwrap.dedent(CHILD), str(root), moment, intent, do]
     assert subprocess.run(command, env=env, timeout=120).returncode == -signal.SIGKILL
 
 
@@ -255,7 +256,7 @@ def test_a_killed_pipeline_goes_on_where_it_was(lab: Lab):
     path = lab.root / "two.yaml"
     path.write_text("name: two\nsteps: [{say: rename id}, {say: first two}, {say: check, on: transformed}]")
     lab.close()
-    killed(lab.root, "planning: first two", str(path))
+    killed(lab.root, "planning: first two", str(path), "pipeline")
     with Lab(lab.root, Scripted(PLANS)) as again:
         told = {run.id.partition("-")[2]: (run.intent, run.status) for run in again.history(4)}
         assert told == {
@@ -265,6 +266,19 @@ def test_a_killed_pipeline_goes_on_where_it_was(lab: Lab):
             "s3": ("check", "done"),
         }
         assert again.table("staging.orders")["order_id"].tolist() == [1, 2]
+        assert again.recover() == []
+
+
+def test_a_pipeline_that_goes_on_after_an_answer_survives_a_kill(lab: Lab):
+    path = lab.root / "dear.yaml"
+    path.write_text("name: dear\nsteps: [{say: keep the dear}, {say: rename id}, {say: check}]")
+    result = lab.pipeline(path)
+    assert result.status == "approval"
+    lab.close()
+    killed(lab.root, "planning: rename id", f"{result.run}-s1", "approve")
+    with Lab(lab.root, Scripted(PLANS)) as again:
+        assert again.catalog.run(result.run).message == "3 steps done"
+        assert [entry.n for entry in again.catalog.history("table", "staging.orders")] == [1, 2, 3]
         assert again.recover() == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ PLANS = {
     "publish": [call("publish", table="staging.items", store="mart")],
     "which": [call("clarify", question="Which table?")],
     "impossible": [call("publish", table="staging.items", store="nowhere")],
+    "check both": [call("analyze", table="staging.good"), call("analyze", table="staging.items")],
 }
 
 GOOD = """
@@ -81,6 +83,75 @@ def test_it_stops_where_an_event_is_missing_and_says_why(lab: Lab):
     assert "'rename' waits for quality-pass, which didn't come" in result.message
     assert "quality-fail of staging.items" in result.message
     assert f"run {result.runs[1].run}-r1 waits for approval" in result.message
+
+
+def test_one_table_that_passes_does_not_speak_for_another(lab: Lab):
+    lab.load(pd.DataFrame({"id": range(60), "qty": range(60)}), "good")
+    text = "name: x\nsteps: [{say: check both}, {say: rename}]"
+    result = lab.pipeline(written(lab, text), approve=False)
+    assert (result.status, len(result.runs)) == ("stopped", 1)
+    assert "'rename' waits for quality-pass, which didn't come for staging.items" in result.message
+    explicit = text.replace("{say: rename}", "{say: rename, on: quality-pass}")
+    assert lab.pipeline(written(lab, explicit), approve=False).status == "stopped"
+    assert lab.pipeline(written(lab, text), approve=True).status == "done", "mended, the last verdict is that it passes"
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_late_yes_lets_the_pipeline_go_on_where_it_stopped(lab: Lab, elsewhere: bool):
+    result = lab.pipeline(written(lab, GOOD))
+    assert (result.status, len(result.runs)) == ("approval", 2)
+    (review,) = lab.reviews()
+    if elsewhere:
+        lab.close()
+    with Lab(lab.root, Scripted(PLANS)) as later:
+        assert later.approve(review.run).status == "done"
+        row = later.catalog.run(result.run)
+        assert (row.status, row.message) == ("done", "5 steps done")
+        steps = [later.catalog.run(f"{result.run}-s{n}") for n in range(1, 6)]
+        assert [step.status for step in steps] == ["done"] * 5
+        assert [event.type for event in later.events(f"{result.run}-s1")] == ["data-ready"], "a step is done once"
+        assert later.table("mart.items").columns.tolist() == ["id", "quantity"]
+        assert later.recover() == []
+
+
+def test_a_late_yes_to_a_step_itself_lets_the_pipeline_go_on(lab: Lab):
+    few = {"few": [call("filter", table="staging.items", where="id < 3")], **PLANS}
+    with Lab(lab.root, Scripted(few)) as lab:
+        result = lab.pipeline(written(lab, "name: x\nsteps: [{say: few}, {say: few}, {say: rename}]"))
+        assert result.status == "approval"
+        assert lab.approve(f"{result.run}-s1").status == "done"
+        assert lab.catalog.run(result.run).message == "3 steps done"
+
+
+def test_a_late_no_ends_the_pipeline(lab: Lab):
+    result = lab.pipeline(written(lab, GOOD))
+    (review,) = lab.reviews()
+    assert lab.reject(review.run).status == "refuse"
+    row = lab.catalog.run(result.run)
+    assert row.status == "failed"
+    assert f"run {review.run} refuse: a person said no" in row.message
+
+
+def test_an_undone_pipeline_does_not_go_on(lab: Lab):
+    result = lab.pipeline(written(lab, GOOD))
+    (review,) = lab.reviews()
+    lab.undo(result.run)
+    with suppress(LabError):
+        lab.approve(review.run)
+    assert lab.catalog.run(result.run).status == "undone"
+    assert "quantity" not in lab.table("staging.items")
+
+
+def test_an_interrupted_pipeline_names_what_is_done(lab: Lab):
+    def interrupt(told: Event | str) -> None:
+        if told == "planning: check":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        lab.pipeline(written(lab, GOOD), on_event=interrupt)
+    last, first, row = lab.history(3)
+    assert (last.message, first.status) == ("interrupted; nothing was changed", "done")
+    assert row.message == f"interrupted; done are {first.id} 'pull', which undoing {row.id} takes back"
 
 
 def test_an_event_that_never_comes_stops_it(lab: Lab):

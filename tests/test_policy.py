@@ -13,6 +13,8 @@ from agentlab.errors import LabError
 from agentlab.events import Event
 from agentlab.lab import Lab
 from agentlab.models import Scripted
+from agentlab.plan import Plan
+from agentlab.workload import QueryDoc
 
 CHECK = {"check": [{"name": "analyze", "arguments": {"table": "staging.items"}}]}
 
@@ -131,6 +133,59 @@ def test_ask_holds_everything(tmp_path: Path):
         (run, *_) = lab.history(1)
         assert (run.id, run.status) == (f"{result.run}-r1", "approval")
         assert " Rome" in lab.table("staging.items")["city"].tolist()
+
+
+def slowed(lab: Lab) -> None:
+    """A saved query whose log says that it has become nine times slower."""
+    lab.load(DIRTY, "items")
+    doc = QueryDoc(name="by_city", sql="select city, count(*) as n from staging.items group by city")
+    for ms in (1.0,) * 5 + (9.0,) * 5:
+        doc = doc.logged(ms, 2, "")
+    draft = lab.catalog.draft("logged")
+    draft.put("query", doc.name, doc)
+    draft.commit()
+
+
+def recommends(**arguments: Any) -> list[dict[str, Any]]:
+    diagnose = {"name": "diagnose", "arguments": {"query": "by_city"}}
+    return [diagnose, {"name": "recommend", "arguments": arguments}]
+
+
+@pytest.mark.parametrize("arguments", [{"query": "by_city"}, {"table": "staging.items"}, {}])
+def test_what_a_run_has_tuned_itself_is_not_tuned_again(tmp_path: Path, arguments: dict[str, Any]):
+    written(tmp_path, "- {on: slow-query, do: tune}\n- {on: slow-query, do: alert}")
+    heard: list[Event | str] = []
+    with Lab(tmp_path, Scripted({"fix it": recommends(**arguments, apply=True)}), on_event=heard.append) as lab:
+        slowed(lab)
+        result = lab.run("fix it")
+        assert [event.type for event in result.events].count("slow-query") == 1
+        assert lab.history(1)[0].id == result.run
+        assert any(str(told).startswith("alert: slow-query") for told in heard)
+
+
+def test_what_a_run_has_only_looked_at_is_tuned(tmp_path: Path):
+    with Lab(tmp_path, Scripted({"look": recommends(query="by_city")})) as lab:
+        slowed(lab)
+        result = lab.run("look")
+        assert (lab.history(1)[0].id, lab.history(1)[0].parent) == (f"{result.run}-r1", result.run)
+
+
+@pytest.mark.parametrize(
+    ("calls", "told", "itself"),
+    [
+        ([("order_by", {"table": "staging.items", "columns": ["city"]})], ("tuned", "by_city"), True),
+        ([("order_by", {"table": "staging.items", "columns": ["city"]})], ("tuned", "other"), False),
+        ([("order_by", {"table": "staging.items", "columns": ["city"]})], None, False),
+        ([("recommend", {"query": "other", "apply": True})], None, False),
+        ([("recommend", {"table": "staging.other", "apply": True})], None, False),
+        ([("recommend", {"query": "by_city", "apply": True})], None, True),
+    ],
+)
+def test_which_tuning_counts_as_a_runs_own(calls: list[Any], told: tuple[Any, str] | None, itself: bool):
+    slow = Event(type="slow-query", subject="by_city", body={"tables": ["staging.items"]})
+    plan = Plan.from_calls([{"name": name, "arguments": arguments} for name, arguments in calls])
+    events = [slow, *([Event(type=told[0], subject=told[1])] if told else [])]
+    assert policy.tuned_by_itself(slow, plan, events) is itself
 
 
 def test_an_alert_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture):

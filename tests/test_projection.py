@@ -75,6 +75,12 @@ def test_a_union_has_columns_of_both_tables():
     assert found["city"] == [("other", "city")]
 
 
+def test_a_unions_columns_that_differ_by_case_are_one():
+    assert lineage(action("union", other="u"), {"Email": "text"}, {"email": "text"}) == {
+        "Email": [("this", "Email"), ("other", "email")]
+    }
+
+
 def test_the_columns_of_a_pivot_are_known_from_its_result():
     one = action("pivot", index=["id"], columns="who", values="paid")
     assert lineage(one, SCHEMA, result=["id", "Ann", "Bob"]) == {

@@ -9,11 +9,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from agentlab.errors import LabError, PlanError
+from agentlab.errors import PlanError
 from agentlab.lab import Lab
 from agentlab.models import Scripted
 from agentlab.plan import Origin, Plan
-from agentlab.provenance import history, lineage
+from agentlab.provenance import lineage
 
 
 def call(name: str, **arguments: Any) -> dict[str, Any]:
@@ -64,18 +64,3 @@ def test_names_that_are_not_there(lab: Lab):
         lineage(lab.catalog, "staging.order", "id")
     with pytest.raises(PlanError, match=r"no column 'idd' in staging[.]orders; did you mean 'id'"):
         lineage(lab.catalog, "staging.orders", "idd")
-
-
-def test_the_history_of_a_run_tells_all(lab: Lab):
-    lab.run("tidy up")
-    waits = lab.run("keep few")
-    told = history(lab.catalog, waits.run)
-    assert (told.run.status, told.plan.origin.intent) == ("approval", "keep few")
-    assert told.review is not None and told.review.answer is None
-    lab.approve(waits.run)
-    told = history(lab.catalog, waits.run)
-    assert [(entry.kind, entry.name) for entry in told.written] == [("table", "core.orders")]
-    assert told.review is not None and (told.review.answer, told.review.by) == (True, "a person, later")
-    assert [event.type for event in told.events] == ["review-asked", "review-answered", "transformed"]
-    with pytest.raises(LabError, match="no run 'nope'"):
-        history(lab.catalog, "nope")

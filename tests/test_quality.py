@@ -225,6 +225,16 @@ def test_fixes_that_take_no_row_are_safe(orders):
     assert [is_safe(a) for a in plan.actions] == [False, True, False, False, False]
 
 
+def test_nothing_in_quarantine_is_set_aside_once_more(bench):
+    bench.make("aside", "SELECT i AS id, IF(i = 3, -5, i) AS quantity FROM range(1, 101) t(i)")
+    report = analyze(SimpleNamespace(con=bench.con), bench.con.table("aside"), "quarantine.orders", 1)
+    plan, _, left = suggest_fixes(report)
+    assert plan.actions == ()
+    assert [f.message.rpartition(": ")[2] for f in left if f.kind == "range"] == [
+        "it is set aside already, and waits for a person"
+    ]
+
+
 def test_a_clean_table_scores_one_and_needs_nothing(bench):
     report = bench.make("clean", CLEAN).report("clean")
     assert (report.findings, report.score, report.passed) == ([], 1.0, True)

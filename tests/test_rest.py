@@ -10,6 +10,7 @@ from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pyarrow as pa
 import pytest
@@ -287,11 +288,12 @@ def saying(*answers: Answer | str) -> Iterator[RestSource]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             status, headers, body = left.pop(0) if len(left) > 1 else left[0]
-            # `{auth}` in a body becomes the header that came in: a server that repeats secrets.
-            content = body.replace("{auth}", self.headers.get("Authorization", "")).encode()
+            # `{auth}` becomes the header that came in, `{quoted}` as in addresses: a server that repeats secrets.
+            auth = self.headers.get("Authorization", "")
+            content = body.replace("{auth}", auth).encode()
             self.send_response(status)
             for name, value in {**headers, "Content-Length": str(len(content))}.items():
-                self.send_header(name, value)
+                self.send_header(name, value.replace("{auth}", auth).replace("{quoted}", quote(auth, safe="")))
             self.end_headers()
             self.wfile.write(content)
 
@@ -378,10 +380,26 @@ def test_a_redirect_is_not_followed_with_the_token(answered: Callable[..., pa.Ta
 
 
 def test_a_server_that_repeats_the_token_does_not_get_it_into_the_message(answered: Callable[..., pa.Table]) -> None:
-    for answer in ((400, {}, "bad header {auth}"), '{"items": "{auth}"}', (200, {}, "{auth}")):
+    answers: tuple[Answer | str, ...] = (
+        *((400, {}, "bad header {auth}"), '{"items": "{auth}"}', '{"{auth}": 1}', (200, {}, "{auth}")),
+        *(
+            (200, {"Content-Type": "text/{auth}"}, "no JSON"),
+            (302, {"Location": "http://elsewhere.example/?t={auth}"}, ""),
+        ),
+    )
+    for answer in answers:
         with pytest.raises(LabError, match=r"\*\*\*") as fault:
             answered(answer)
         assert "sesame" not in str(fault.value)
+
+
+def test_a_token_is_not_told_either_as_addresses_spell_it(
+    answered: Callable[..., pa.Table], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ENV, "open/sesame+1")
+    with pytest.raises(LabError, match=r"It moved to 'http://elsewhere.example/\?t=Bearer%20\*\*\*'") as fault:
+        answered((302, {"Location": "http://elsewhere.example/?t={quoted}"}, ""))
+    assert "sesame" not in str(fault.value)
 
 
 def test_a_type_is_what_all_pages_say(answered: Callable[..., pa.Table]) -> None:

@@ -20,6 +20,8 @@ ORDERS: Schema = {
     **{"id": "int", "customer_id": "int", "qty": "int", "price": "float", "status": "text", "day": "date"},
     **{"at": "timestamp", "paid": "bool", "extra": "json"},
 }
+#: A schema that has columns of the orders, spelled otherwise.
+LOUD: Schema = {"ID": "float", "Status": "text", "Extra2": "int"}
 CUSTOMERS: Schema = {"customer_id": "int", "name": "text", "status": "text", "city": "text"}
 
 Call = tuple[str, dict[str, Any]]
@@ -176,6 +178,11 @@ FAULTS: list[tuple[Call, str, str]] = [
         "partition_columns_exist",
         "no column 'day' in customers; sales is split by it",
     ),
+    (
+        ("schedule", {"task": "sale refresh", "when": "nightly"}),
+        "tasks_exist",
+        "no task 'sale refresh'; did you mean 'sales refresh'",
+    ),
     (("diagnose", {"query": "revenue"}), "queries_exist", "did you mean 'daily revenue'"),
     (("materialize", {"query": "weekly"}), "queries_exist", "no query 'weekly'"),
     (
@@ -262,7 +269,7 @@ def test_one_fault_is_one_issue_that_a_model_can_mend(lab: Catalog, call: Call, 
 
 
 def test_every_rule_is_tried() -> None:
-    elsewhere = {"staging_authority", "source_when", "destructive", "replaces_work", "join_types_fit"}
+    elsewhere = {"staging_authority", "aside_once", "source_when", "replaces_work", "join_types_fit"}
     assert {rule.name for rule in RULES} == {rule for _, rule, _ in FAULTS} | elsewhere
 
 
@@ -325,6 +332,12 @@ def test_every_action_is_refused_to_every_other_agent(lab: Catalog, role: Role) 
 def test_ingestion_writes_staging_only(lab: Catalog) -> None:
     assert told(lab, ("pull", {**PULL, "into": "sales.orders"})) == [("staging_authority", "refuse", 1)]
     assert told(lab, ("pull", {**PULL, "into": "stagingx.orders"})) == [("staging_authority", "refuse", 1)]
+
+
+def test_what_is_set_aside_is_not_set_aside_once_more(lab: Catalog) -> None:
+    aside: Call = ("quarantine", {"table": O, "where": "qty < 0"})
+    again: Call = ("quarantine", {"table": "quarantine.orders", "where": "qty < -1"})
+    assert told(lab, aside, again) == [("aside_once", "refuse", 2)]
 
 
 def test_newest_of_what_has_no_time_is_asked_back(lab: Catalog) -> None:
@@ -392,6 +405,62 @@ def test_a_runs_own_tables_may_be_replaced(lab: Catalog) -> None:
     assert told(lab, second) == [("replaces_work", "approval", 1)]
 
 
+@pytest.mark.parametrize(
+    "first",
+    [
+        ("sort", {"table": "customers", "by": ["name"]}),
+        ("quarantine", {"table": "elsewhere.customers", "where": "city = 'Rome'"}),
+        ("limit", {"table": "customers", "n": 5, "into": "customers"}),
+    ],
+)
+def test_a_plan_may_not_replace_what_it_only_changed(lab: Catalog, first: Call) -> None:
+    write(lab, "r1", "elsewhere.customers", table(CUSTOMERS))
+    write(lab, "r2", "quarantine.customers", table(CUSTOMERS, ("quarantine", {})))
+    target = "quarantine.customers" if first[0] == "quarantine" else "customers"
+    assert told(lab, first, ("limit", {"table": O, "n": 0, "into": target})) == [("replaces_work", "approval", 2)]
+
+
+def test_what_a_run_has_written_over_others_work_is_judged_by_what_was_there(lab: Catalog) -> None:
+    top: Call = ("limit", {"table": O, "n": 5, "into": "customers"})
+    draft = lab.draft("r1")
+    draft.put("table", "customers", table(ORDERS, top))
+    assert [issue.rule for issue in check(plan(top), draft, None)] == ["replaces_work"]
+
+
+def test_appending_makes_a_table_nobody_elses(lab: Catalog) -> None:
+    append: Call = ("pull", {**PULL, "resource": "people", "mode": "append"})
+    people: Call = ("pull", {**PULL, "resource": "people"})
+    write(lab, "r1", O, table(ORDERS, append, source="sales_api.people"))
+    assert told(lab, people) == [("replaces_work", "approval", 1)], "the orders below would be gone"
+    assert told(lab, ("pull", PULL)) == [("replaces_work", "approval", 1)], "the people above would be gone"
+
+
+def test_what_was_appended_from_the_same_place_comes_again(lab: Catalog) -> None:
+    append: Call = ("pull", {**PULL, "mode": "append"})
+    for run in ("r1", "r2"):
+        write(lab, run, O, table(ORDERS, append, source="sales_api.orders"))
+    assert told(lab, ("pull", PULL)) == []
+    write(lab, "r3", O, table(ORDERS, ("sort", {"table": O})))
+    write(lab, "r4", O, table(ORDERS, append, source="sales_api.orders"))
+    assert told(lab, ("pull", PULL)) == [("replaces_work", "approval", 1)], "the work of r3 would be gone"
+
+
+def test_what_was_undone_does_not_speak_for_a_table(lab: Catalog) -> None:
+    people: Call = ("pull", {**PULL, "resource": "people"})
+    write(lab, "r1", O, table(ORDERS, people, source="sales_api.people"))
+    lab.undo("r1")
+    write(lab, "r2", O, table(ORDERS, ("pull", {**people[1], "mode": "append"}), source="sales_api.people"))
+    assert told(lab, people) == [("replaces_work", "approval", 1)]
+
+
+def test_anothers_work_between_is_not_the_same_way(lab: Catalog) -> None:
+    write(lab, "night-s1", O, table(ORDERS, source="sales_api.orders"), parent="night")
+    lab.save_run(Run(id="night", intent="pipeline"))
+    write(lab, "by-hand", O, table(ORDERS, ("rename", {"table": O})))
+    write(lab, "night-s2", O, table(ORDERS, ("dedupe", {"table": O})), parent="night")
+    assert told(lab, ("pull", PULL)) == [("replaces_work", "approval", 1)]
+
+
 def test_more_than_half_is_many() -> None:
     assert [removal_needs_approval(10, after) for after in (10, 5, 4, 0)] == [False, False, True, True]
     assert not removal_needs_approval(0, 0)
@@ -415,6 +484,7 @@ EFFECTS: list[Call] = [
     ("join", {"other": "customers", "on": ["customer_id"]}),
     ("join", {"other": "customers", "on": ["customer_id"], "columns": ["status", "city"], "how": "outer"}),
     ("union", {"other": "customers"}),
+    ("union", {"other": "loud"}),
     ("unpivot", {"columns": ["qty", "price"]}),
     ("unpivot", {"columns": ["qty", "day"], "name_to": "k", "value_to": "v"}),
     (
@@ -441,9 +511,11 @@ def test_the_simulation_foresees_the_schema_that_the_engine_gives(
     action = action_from({"name": name, "arguments": {"table": O, **arguments}})
     assert isinstance(action, Transform)
     world = World(lab)
+    world.tables["loud"] = Sight(LOUD)
     world.apply(action)
+    second = LOUD if arguments.get("other") == "loud" else CUSTOMERS
     this, other = (
-        ibis.table({c: DTYPES[t] for c, t in schema.items()}, name=n) for n, schema in (("o", ORDERS), ("c", CUSTOMERS))
+        ibis.table({c: DTYPES[t] for c, t in schema.items()}, name=n) for n, schema in (("o", ORDERS), ("c", second))
     )
     made = compile(action, this, other if isinstance(action, Join | Union) else None)
     assert world.tables[O] == Sight(schema_of(made))

@@ -23,6 +23,7 @@ import uvicorn
 from agentlab.errors import LabError, PlanError
 from agentlab.lab import Lab
 from agentlab.models import Scripted
+from agentlab.plan import Plan
 from agentlab.schedules import Keeper, do
 from agentlab.serve import create_app, serve, token_of
 
@@ -157,9 +158,20 @@ def test_the_token_the_host_and_the_origin_are_checked(client: httpx.Client) -> 
 def test_the_token_is_made_once_for_its_owner_only(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     token, made = token_of(lab)
     assert made and token_of(lab) == (token, False)
-    assert stat.S_IMODE((lab.root / "secrets" / "serve").stat().st_mode) == 0o600
+    assert stat.S_IMODE((lab.root / "secrets" / ".serve").stat().st_mode) == 0o600
     monkeypatch.setenv("AGENTLAB_TOKEN", "from outside")
     assert token_of(lab) == ("from outside", False)
+
+
+def test_no_source_can_have_or_use_the_token_of_the_lab(lab: Lab) -> None:
+    token, _ = token_of(lab)
+    api: dict[str, Any] = {"url": "http://127.0.0.1:9", "resources": {"orders": {"path": "/orders"}}}
+    lab.add_source("serve", token="of a third party", **api)
+    assert token_of(lab) == (token, False)
+    lab.add_source("thief", token_file=".serve", **api)
+    pull = {"source": "thief", "resource": "orders", "into": "staging.it"}
+    told = lab.run(Plan.from_calls([{"name": "pull", "arguments": pull}])).message
+    assert "'.serve' is no name of a file in the lab's secrets folder" in told
 
 
 def test_a_port_in_use_is_named_with_the_remedy(lab: Lab) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -79,7 +80,8 @@ def test_the_page_tells_it_too(told: tuple[Path, int, str]) -> None:
 
 
 def test_the_token_of_the_api_is_nowhere_but_in_its_file(told: tuple[Path, int, str]) -> None:
-    secret = (told[0] / "secrets" / "sales_api").read_bytes()
+    (kept,) = (told[0] / "secrets").glob("sales_api-*")
+    secret = kept.read_bytes()
     holding = [
         f.name for f in told[0].rglob("*") if f.is_file() and f.parent.name != "secrets" and secret in f.read_bytes()
     ]
@@ -105,6 +107,22 @@ def test_a_model_that_plans_wrongly_makes_the_demo_fail_with_the_reason(tmp_path
     assert tell(tmp_path / "demo", model=Scripted(wrong), console=Console(file=said, width=140)) == 1
     assert "not as claimed: every step is done (clarify: step 1" in said.getvalue()
     assert "From which source?" in said.getvalue()
+
+
+def test_without_a_checkout_the_demo_says_what_to_do_and_makes_nothing(tmp_path: Path) -> None:
+    package = Path(script.__file__).parents[1]
+    shutil.copytree(package, tmp_path / "site" / "agentlab", ignore=shutil.ignore_patterns("tiny", "__pycache__"))
+    ran = subprocess.run(
+        [sys.executable, "-c", "from agentlab.cli import main; main()", "demo", "--lab", "shown"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "NO_COLOR": "1", "PYTHONPATH": str(tmp_path / "site")},
+    )
+    assert ran.returncode == 1 and ran.stdout == "" and len(ran.stderr.splitlines()) == 1
+    assert "data/pipelines/sales.yaml" in ran.stderr and "run `make demo` in it" in ran.stderr
+    assert "agentlab sources add" in ran.stderr
+    assert not (tmp_path / "shown").exists()
 
 
 def test_a_folder_that_the_demo_did_not_make_is_left_alone(tmp_path: Path) -> None:

@@ -58,8 +58,6 @@ class Action(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     agent: ClassVar[Role | None] = None
-    #: Always waits for a person's approval. (Rules add approvals that depend on the data.)
-    destructive: ClassVar[bool] = False
     #: Of these arguments exactly one must be given.
     exactly_one: ClassVar[tuple[str, ...]] = ()
 

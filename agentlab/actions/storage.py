@@ -84,7 +84,7 @@ class Publish(Action):
 
 
 class Schedule(Action):
-    """Do a task again and again: refresh a store, a table, or run a saved pipeline."""
+    """Do a task again and again: a saved pipeline, by its name, or `S refresh`, which brings the store S up to date."""
 
     agent: ClassVar[Role | None] = "storage"
     task: Text

@@ -8,8 +8,8 @@ or as a terminal's control codes. Nothing here reads a catalog: whoever shows so
 from agentlab.display import html, terminal
 from agentlab.display.live import Progress
 from agentlab.display.words import Change, visible
-from agentlab.runs import show_with
+from agentlab.shown import show_with
 
-show_with(html.result)
+show_with(html.shown)
 
 __all__ = ["Change", "Progress", "html", "terminal", "visible"]

@@ -14,11 +14,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from agentlab.display import charts, words
-from agentlab.events import Event
+from agentlab.events import Event, Events
 from agentlab.plan import Plan
-from agentlab.provenance import Step
+from agentlab.provenance import Lineage, Step
 from agentlab.quality import Report
-from agentlab.runs import PipelineResult, RunResult
+from agentlab.runs import PipelineResult, Review, Reviews, RunResult
+from agentlab.shown import plain
 from agentlab.workload import Diagnosis, Tuning
 
 
@@ -37,9 +38,16 @@ def pipeline(result: PipelineResult) -> str:
     return _fragment("pipeline", result)
 
 
-def result(result: RunResult | PipelineResult) -> str:
-    """Whatever came back from a lab."""
-    return pipeline(result) if isinstance(result, PipelineResult) else run(result)
+def reviews(reviews: Sequence[Review]) -> str:
+    """What waits for a person, or has waited: why, what would be, and how to answer."""
+    return _fragment("reviews", reviews)
+
+
+def shown(thing: object) -> str:
+    """Whatever came back from a lab; its words, if there is no better form for it."""
+    forms: dict[type, Callable[[Any], str]] = {Plan: plan, RunResult: run, PipelineResult: pipeline}
+    forms |= {Events: events, Lineage: lineage, Reviews: reviews, Review: lambda review: reviews([review])}
+    return next((form(thing) for kind, form in forms.items() if isinstance(thing, kind)), plain(thing))
 
 
 def reports(docs: Mapping[str, Mapping[str, Any]]) -> Iterator[Report | Diagnosis | Tuning]:

@@ -104,7 +104,13 @@ def review(review: Review) -> Panel:
     lines = [Text.assemble(("· ", "yellow"), words.paragraph(line)) for line in review.preview]
     why = Text(words.paragraph("; ".join(review.reasons)), "dim")
     body = Group(Text(words.paragraph(review.intent), "bold"), *lines, why)
-    return Panel(body, title=f"approval of {review.run}", title_align="left", border_style="yellow", box=box.ROUNDED)
+    return Panel(
+        body,
+        title=Text(f"approval of {visible(review.run)}"),
+        title_align="left",
+        border_style="yellow",
+        box=box.ROUNDED,
+    )
 
 
 def events(events: Sequence[Event]) -> RenderableType:

@@ -21,7 +21,10 @@ LONGEST = 120
 SURE = ("person", "policy", "schedule")
 
 #: The figures of an event that are worth a place beside its name, in this order.
-_TOLD = ("rows", "score", "moved", "store", "cron", "kind", "ms", "before_ms", "after_ms", "gain", "answer", "message")
+_TOLD = (
+    *("action", "rows", "score", "moved", "store", "cron", "kind"),
+    *("ms", "before_ms", "after_ms", "gain", "answer", "message"),
+)
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,8 @@ def figures(event: Event) -> str:
 
 
 def _figure(name: str, value: Any) -> str:
+    if name == "action":
+        return visible(value).replace("_", " ")
     if name == "rows" and isinstance(value, int):
         return plural(value, "row")
     if name == "score" and isinstance(value, int | float):

@@ -6,10 +6,12 @@ import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import constants, get_session
 from transformers import AutoConfig, PreTrainedTokenizerFast, Qwen2ForCausalLM
 from transformers.utils import logging as progress
 
@@ -22,20 +24,25 @@ from agentlab.slots import Slots
 #: Parameters below which one thread is quicker: sharing out sums this small costs more than it saves.
 _SMALL = 50_000_000
 
+#: In seconds, how long the hub may take to say that it is there.
+_PATIENCE = 5.0
+
 _RENDERINGS: dict[str, type[Rendering]] = {"tools": Tools, "slots": Slots}
 
 
 class Qwen:
     """A checkpoint by folder or hub id. Its config says how it wants to be asked: `"agentlab": {"rendering": "slots"}`.
 
-    A LabError says what is missing or doesn't fit; nothing but safetensors is read, and no code of a checkpoint runs.
-    `most_tokens` is the longest answer.
+    Where the hub can't be reached, its id is looked for in the Hugging Face cache only. A LabError says what is missing
+    or doesn't fit; nothing but safetensors is read, and no code of a checkpoint runs. `most_tokens` is the longest
+    answer.
     """
 
     def __init__(self, path_or_id: str | Path, rendering: Rendering | None = None, most_tokens: int = 512) -> None:
         self.path = str(path_or_id)
         self.most_tokens = most_tokens
         self.name = Path(self.path).name if Path(self.path).is_dir() else self.path
+        self._offline = not Path(self.path).is_dir() and not _reachable()
         with _quiet():
             config = self._part("config.json", AutoConfig)
             if config.model_type != "qwen2":
@@ -50,23 +57,30 @@ class Qwen:
         self._decoder = Decoder(self.model.eval(), self.tokenizer, self._ends())
 
     def plan(self, ask: Ask) -> Plan:
-        """One plan, greedily. PlanError when the answer is too long or no plan."""
+        """One plan, greedily. PlanError when the answer is too long or no plan.
+
+        Asked again because of a fault, a model whose prompt can't tell the fault thinks again where it was least sure.
+        """
         started = time.perf_counter()
         prompt = self.rendering.prompt(ask, self.tokenizer)
         answer = self.answer(prompt)
+        if ask.fault and prompt.text == self.rendering.prompt(replace(ask, fault=""), self.tokenizer).text:
+            answer = self.answer(prompt, avoid=answer.doubt)
         calls = prompt.read(self.tokenizer.decode(answer.tokens, clean_up_tokenization_spaces=False))
         return Plan.from_calls(
             calls, answer.confidence, self._origin(ask, prompt, answer, time.perf_counter() - started)
         )
 
-    def answer(self, prompt: Prompt) -> Answer:
-        """The tokens that the model answers to a prompt. PlanError when there would be too many."""
+    def answer(self, prompt: Prompt, avoid: tuple[int, int] | None = None) -> Answer:
+        """The tokens that the model answers to a prompt; `avoid` is an earlier answer's doubt. PlanError: too many."""
         text = prompt.text.encode("utf-8", "replace").decode()
         tokens = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         window: int = self.model.config.max_position_embeddings
         if len(tokens) >= window:
             raise LabError(f"the prompt has {len(tokens)} tokens, {self.name} takes {window}; show it fewer tables")
-        return self._decoder.decode(tokens, prompt.grammar, min(self.most_tokens, window - len(tokens)))
+        most = min(self.most_tokens, window - len(tokens))
+        with _threads(1 if self.model.num_parameters() < _SMALL else torch.get_num_threads()):
+            return self._decoder.decode(tokens, prompt.grammar, most, avoid)
 
     def _origin(self, ask: Ask, prompt: Prompt, answer: Answer, seconds: float) -> Origin:
         return Origin(
@@ -83,7 +97,7 @@ class Qwen:
 
     def _part(self, file: str, reader: Any, **options: Any) -> Any:
         try:
-            return reader.from_pretrained(self.path, **options)
+            return reader.from_pretrained(self.path, local_files_only=self._offline, **options)
         except (OSError, ValueError, KeyError) as fault:
             raise LabError(self._missing(file, fault)) from fault
 
@@ -91,9 +105,10 @@ class Qwen:
         why = str(fault).strip().partition("\n")[0][:300]
         if Path(self.path).is_dir():
             return f"can't read {file} in {self.path}: {why}"
+        hub = "the hub can't be reached from here" if self._offline else f"not from the hub ({why})"
         return (
             f"can't find {file} of {self.path!r}: no such folder here, not in the Hugging Face cache, "
-            f"and not from the hub ({why}); where there is a network, fetch it with: hf download {self.path}"
+            f"and {hub}; where there is a network, fetch it with: hf download {self.path}"
         )
 
     def _fits(self) -> None:
@@ -121,6 +136,20 @@ def _rendering(path: str, config: Any) -> Rendering:
     if wanted not in _RENDERINGS:
         raise LabError(f"{path}/config.json: {unknown('rendering', str(wanted), _RENDERINGS)}")
     return _RENDERINGS[wanted]()
+
+
+def _reachable() -> bool:
+    """Whether there is a hub to ask, found out by one short question: its own client tries for 23 s a file.
+
+    Where the hub is switched off (HF_HUB_OFFLINE) that client is quick, and says so itself.
+    """
+    if constants.is_offline_mode():
+        return True
+    try:
+        get_session().head(constants.ENDPOINT, timeout=_PATIENCE, follow_redirects=False)
+    except Exception:  # the hub's client may be of another library, but whatever hinders it here would hinder it there
+        return False
+    return True
 
 
 @contextmanager

@@ -19,8 +19,10 @@ from agentlab.sources.base import (
     RestSource,
     Source,
     SourceDoc,
+    keep_secret,
     read_doc,
     save_token,
+    token_file,
 )
 from agentlab.sources.columns import schema_of, table_of
 from agentlab.sources.frame import save_frame
@@ -33,12 +35,14 @@ __all__ = [
     "RestSource",
     "Source",
     "SourceDoc",
+    "keep_secret",
     "pull",
     "read_doc",
     "save_frame",
     "save_token",
     "schema_of",
     "table_of",
+    "token_file",
 ]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -133,16 +134,28 @@ def read_doc(doc: Mapping[str, Any]) -> Source:
         raise LabError(f"not a source: {'; '.join(told)}") from None
 
 
+def token_file(source: str) -> str:
+    """A file's name for a new token of a source. Each has its own, so that undoing a registration finds the older one.
+
+    It is drawn by chance: a digest of the token would let whoever reads the catalog try out guesses.
+    """
+    return f"{source}-{secrets.token_hex(4)}"
+
+
 def save_token(root: Path, name: str, token: str) -> str:
     """Keep a token in the lab's `secrets` folder for its owner only; returns the `token_file` to name in the source."""
-    path = _secret_path(root, name)
+    keep_secret(_secret_path(root, name), token)
+    return name
+
+
+def keep_secret(path: Path, secret: str) -> None:
+    """Write a secret to a file that its owner alone can read, whole or not at all."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     part.unlink(missing_ok=True)
     with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:  # noqa: PTH123
-        file.write(token)
+        file.write(secret)
     part.replace(path)
-    return name
 
 
 def _from_environment(name: str) -> str:

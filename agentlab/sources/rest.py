@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from random import uniform
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, quote_plus, urlsplit
 
 import httpx
 import pyarrow as pa
@@ -174,8 +174,10 @@ class Caller:
         return LabError(f"{self.place(number)} {found}; is {self.resource.path} described rightly in the source?")
 
     def hidden(self, text: str) -> str:
-        """The text without the token, should an answer repeat it."""
-        return text.replace(self.token, "***") if self.token else text
+        """The text without the token, should an answer repeat it, be it as it is or as it is spelled in addresses."""
+        for spelled in _spellings(self.token) if self.token else ():
+            text = text.replace(spelled, "***")
+        return text
 
     def _ask(self, query: dict[str, str]) -> httpx.Response | httpx.RequestError:
         try:
@@ -217,7 +219,7 @@ def _retry_after(answer: httpx.Response) -> float | None:
 def _told(answer: httpx.Response | httpx.RequestError, caller: Caller) -> str:
     if isinstance(answer, httpx.RequestError):
         return f"no answer from {caller.source.url} ({type(answer).__name__}: {caller.hidden(str(answer))})"
-    said = caller.hidden(" ".join(_message(answer).split()))[:200]
+    said = " ".join(caller.hidden(_message(answer)).split())[:200]
     return f"status {answer.status_code}" + (f", it says {said!r}" if said else "")
 
 
@@ -242,8 +244,8 @@ def _advice(answer: httpx.Response | httpx.RequestError, caller: Caller) -> str:
     if status == 403:
         return f"The token (from {caller.source.token_place}) doesn't reach this resource"
     if answer.is_redirect:
-        place = answer.headers.get("location", "nowhere")
-        return f"It moved to {place!r}; a token isn't sent after a redirect, so mend the url"
+        place = _shown(answer.headers.get("location", "nowhere"), caller)
+        return f"It moved to {place}; a token isn't sent after a redirect, so mend the url"
     if status == 404:
         return "Mend the resource's path, or the source's url"
     return "Try again later" if status in PASSING else "Mend the source's description of this resource"
@@ -253,7 +255,7 @@ def _read(caller: Caller, answer: httpx.Response, number: int) -> Page:
     try:
         body = loads(answer.content)
     except (ValueError, RecursionError):
-        kind = answer.headers.get("content-type", "no type")
+        kind = caller.hidden(answer.headers.get("content-type", "no type"))[:80]
         raise caller.broken(number, f"is no JSON but {kind}: {_shown(answer.text, caller)}") from None
     pointer = caller.resource.items
     rows = _at(body, pointer)
@@ -303,10 +305,15 @@ def _at(body: Any, pointer: str) -> Any:
 def _described(found: Any, body: Any, caller: Caller) -> str:
     if found is not _ABSENT:
         return _shown(found, caller)
-    keys = (
-        f"the keys {', '.join(map(repr, list(body)[:8]))}" if isinstance(body, dict) and body else _shown(body, caller)
-    )
-    return f"nothing there, only {keys}"
+    if isinstance(body, dict) and body:
+        return f"nothing there, only the keys {', '.join(_shown(key, caller) for key in list(body)[:8])}"
+    return f"nothing there, only {_shown(body, caller)}"
+
+
+def _spellings(token: str) -> list[str]:
+    """How answers and our own messages may spell a token, the longest first, so that no part of one is left."""
+    spelled = {token, quote(token), quote(token, safe=""), quote_plus(token), repr(token)[1:-1]}
+    return sorted(spelled, key=len, reverse=True)
 
 
 def _shown(value: Any, caller: Caller) -> str:

@@ -10,6 +10,8 @@ from agentlab.models import Model, Scripted
 
 SOURCE = "sales_api"
 TABLE = "staging.orders"
+#: How a lab begins without the demo.
+OWN = "agentlab sources add NAME --url URL --resource orders=/orders --lab DIR"
 STORE = "sales"
 QUERY = "daily_revenue"
 
@@ -67,5 +69,8 @@ def pipeline() -> Path:
     """The file of the five sentences: beside the package in a checkout."""
     path = Path(__file__).parents[2] / "data" / "pipelines" / "sales.yaml"
     if not path.exists():
-        raise LabError(f"{path.name} isn't there: the demo is told from a checkout of agentlab, by make demo")
+        raise LabError(
+            "the demo's pipeline, data/pipelines/sales.yaml, isn't part of the installed package; get agentlab's "
+            f"repository and run `make demo` in it, or begin a lab of your own: {OWN}"
+        )
     return path

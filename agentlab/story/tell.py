@@ -45,6 +45,7 @@ def tell(
     LabError when the folder holds something that the demo didn't make. `ask` asks at the terminal; else the demo
     approves by itself, and shows what. `pictures` is a folder for `run.svg` and `report.png`.
     """
+    script.pipeline()  # Before a folder is made for nothing: outside a checkout there is no demo.
     console = console or _console()
     began = time.monotonic()
     _clear(folder)
