@@ -21,8 +21,10 @@ SEPARATORS = {
 }  # fmt: skip
 
 #: Arguments that an answer may leave out, because `completion` finds the only one that fits.
-INFERRED = {"table", "source", "resource", "store", "task"}
-_INFERRED_FOR = {"pull": {"into"}, "derive": {"column"}, "clarify": {"question"}, "refuse": {"reason"}}
+_INFERRED = {
+    "pull": {"source", "resource", "into"}, "publish": {"table", "store"}, "schedule": {"task"},
+    "derive": {"table", "column"}, "clarify": {"question"}, "refuse": {"reason"},
+}  # fmt: skip
 _MOST_ACTIONS = 8
 _NEVER = {"question", "reason", "kind", "seed", "name"}
 
@@ -114,7 +116,7 @@ def _terminals(linked: Linked, types: Mapping[str, Container[str]]) -> dict[str,
 
 def _action(name: str, cls: type[Action], rules: dict[str, str]) -> str | None:
     """The rule of one action, or None when something that it needs isn't in the prompt."""
-    inferred = INFERRED | _INFERRED_FOR.get(name, set())
+    inferred = _INFERRED.get(name, {"table"})
     parts = [f'"{name}:"']
     for field, info in cls.model_fields.items():
         if field in _NEVER or field in cls.exactly_one[1:]:

@@ -154,3 +154,9 @@ def test_a_table_without_dates_or_numbers_still_has_a_grammar(matcher) -> None: 
     view = View(tables={"t": {"name": "text"}})
     linked = linked_in("keep rows with name x", view)
     assert matcher(grammar(linked, None, view.types()), 'filter: where="<c0> IS NOT NULL"')
+
+
+def test_what_nothing_can_fill_in_may_not_be_left_out(matcher) -> None:  # type: ignore[no-untyped-def]
+    rules = grammar(linked_in("make a new store for sales"), None, VIEW.types())
+    assert not matcher(rules, "provision:")
+    assert matcher(rules, "provision: store=<w2>")

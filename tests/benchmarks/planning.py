@@ -3,8 +3,8 @@
     python tests/benchmarks/planning.py [--model M] [--rounds 5]
 
 Rows: ours (grammar, forced tokens fed as one chunk, prefixes kept), ours on prompts never seen (no prefix kept), and
-`generate`, greedy, without a grammar: it may answer what isn't a plan; the share of whole plans is printed. Milliseconds
-of one thread, median and 95th percentile; the ratio is the peer's median over ours, and below 1 we lose.
+`generate`, greedy, without a grammar: it may answer what isn't a plan; the share of whole plans is printed.
+Milliseconds of one thread, median and 95th percentile; the ratio is the peer's median over ours, and below 1 we lose.
 """
 
 from __future__ import annotations
