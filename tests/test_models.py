@@ -436,3 +436,12 @@ def test_asked_again_after_a_fault_a_model_from_scratch_thinks_of_something_else
     other = model.plan(Ask("rename status to state", None, view, fault="that couldn't run"))
     assert first.to_calls() == again.to_calls()
     assert other.to_calls() != first.to_calls()
+
+
+def test_one_more_action_must_be_likely_enough():
+    model = Qwen(base.OFFLINE)
+    view = View(tables={"staging.orders": {"id": "int", "status": "text", "price": "float"}})
+    prompt = Slots().prompt(Ask("rename status to state and drop the price column", None, view))
+    assert "\n" in model.tokenizer.decode(model.answer(prompt).tokens)
+    model._decoder.sure = 1.1
+    assert "\n" not in model.tokenizer.decode(model.answer(prompt).tokens)

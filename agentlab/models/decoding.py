@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -80,10 +80,19 @@ def _view(cache: DynamicCache, count: int) -> DynamicCache:
 class Decoder:
     """Decodes one answer at a time; calls from several threads wait for each other.
 
-    `ends` are the tokens that end an answer.
+    `ends` are the tokens that end an answer. `stops` maps a token that goes on with one more action to the one that
+    ends here instead; it is taken unless the model gives going on at least the probability `sure`.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, ends: Sequence[int]) -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        ends: Sequence[int],
+        stops: Mapping[int, int] | None = None,
+        sure: float = 0.0,
+    ) -> None:
+        self.stops, self.sure = dict(stops or {}), sure
         self.model = model
         self.ends = frozenset(ends)
         self.prefixes = Prefixes()
@@ -166,4 +175,7 @@ class Decoder:
         if shunned is not None and len(allowed) > 1:
             chances[allowed == shunned] = -math.inf
         best = int(chances.argmax())
+        stop = self.stops.get(int(allowed[best]))
+        if stop is not None and math.exp(float(chances[best])) < self.sure and (allowed == stop).any():
+            best = int((allowed == stop).nonzero()[0])
         return int(allowed[best]), float(chances[best]), len(allowed) > 1
