@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from agentlab.actions import Action, Role, kind_of, of
 from agentlab.actions.storage import PERIODS
-from agentlab.linking import Linked
+from agentlab.linking import Linked, canonical
 
 SEPARATORS = {
     "comma": ",", "space": " ", "dash": "-", "slash": "/", "semicolon": ";", "colon": ":", "pipe": "|",
@@ -107,11 +107,20 @@ def _terminals(linked: Linked, types: Mapping[str, Container[str]]) -> dict[str,
     for rule, wanted in (("numeric", ("int", "float")), ("dated", ("date", "timestamp"))):
         fitting = [slot for slot in linked.of("c") if any(t in types.get(linked.slots[slot], ()) for t in wanted)]
         rules[rule] = " | ".join([*fitting, *made])
-    rules["new_table"] = " | ".join([*new, *linked.of("t")])
+    for rule, kind in (("new_store", "store"), ("new_table", "table"), ("new_column", "column")):
+        known = {"new_table": linked.of("t"), "new_column": linked.of("c")}.get(rule, [])
+        rules[rule] = " | ".join([*_new_names(linked, kind), *known])
     rules["column"] = " | ".join([*linked.of("c"), *(new if marks["c"] else [])])
-    rules["new"] = " | ".join([*new, *linked.of("c")])
     rules["lit"] = " | ".join(x for x in ("num", *linked.of("d"), *new, '"true"', '"false"') if x)
     return {rule: body for rule, body in rules.items() if body}
+
+
+def _new_names(linked: Linked, kind: str) -> list[str]:
+    """What a new thing may be called: a text or words of the intent, but not merely the word for what it is."""
+    words = linked.of("w")
+    telling = [slot for slot in words if canonical(linked.slots[slot]) != kind]
+    spans = [f"({' | '.join(words)}) ({' | '.join(words)})"] if words else []
+    return [*linked.of("v"), *telling, *spans]
 
 
 def _action(name: str, cls: type[Action], rules: dict[str, str]) -> str | None:
@@ -144,7 +153,7 @@ def _argument(field: str, info: FieldInfo, rules: dict[str, str]) -> str | None:
 
 _RULE_OF = {
     "table": "table", "source": "source", "resource": "resource", "query": "query", "store": "store",
-    "column": "column", "new_column": "new", "new_table": "new_table", "new_store": "name", "value": "lit",
+    "column": "column", "new_column": "new_column", "new_table": "new_table", "new_store": "new_store", "value": "lit",
 }  # fmt: skip
 
 

@@ -160,3 +160,12 @@ def test_what_nothing_can_fill_in_may_not_be_left_out(matcher) -> None:  # type:
     rules = grammar(linked_in("make a new store for sales"), None, VIEW.types())
     assert not matcher(rules, "provision:")
     assert matcher(rules, "provision: store=<w2>")
+
+
+def test_a_new_thing_is_not_called_what_it_is(matcher) -> None:  # type: ignore[no-untyped-def]
+    linked = linked_in("make a store for sales")
+    store, sales = (next(s for s in linked.of("w") if linked.slots[s] == word) for word in ("store", "sales"))
+    rules = grammar(linked, None, VIEW.types())
+    assert not matcher(rules, f"provision: store={store}")
+    assert matcher(rules, f"provision: store={sales}")
+    assert matcher(rules, f"provision: store={store}{sales}")
