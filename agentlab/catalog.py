@@ -6,6 +6,7 @@ writing goes through a run's `Draft`. The files of tables are written by others;
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -31,7 +32,7 @@ FILE = "catalog.sqlite"
 class Catalog(Entries):
     """The catalog in a lab's folder, made if there is none. Safe to share between threads and between processes.
 
-    LabError when a newer version of agentlab wrote it.
+    LabError when a newer version of agentlab wrote it, or where no folder can be made or written.
 
     >>> import tempfile
     >>> catalog = Catalog(Path(tempfile.mkdtemp()))
@@ -48,8 +49,7 @@ class Catalog(Entries):
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = Path(root).resolve()
-        self.root.mkdir(parents=True, exist_ok=True)
+        self.root = _folder(Path(root))
         self.database = Database(self.root / FILE)
 
     def find(self, kind: EntryKind, name: str) -> Entry | None:
@@ -170,6 +170,19 @@ class Catalog(Entries):
         sql = "SELECT json_extract(doc, '$.status') AS status FROM runs WHERE id = ?"
         rows = self.database.query(sql, run_of(self.root, path))
         return bool(rows) and rows[0]["status"] in ("planned", "running", "approval")
+
+
+def _folder(root: Path) -> Path:
+    """The lab's folder, absolute, made if there is none."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as fault:
+        raise LabError(f"{root} is a file, a lab is a folder; name another place") from fault
+    except OSError as fault:
+        raise LabError(f"the folder {root} can't be made: {fault.strerror}; name another place for the lab") from fault
+    if not os.access(root, os.W_OK | os.X_OK):
+        raise LabError(f"the folder {root} can't be written to, and a lab must be; name another or change its rights")
+    return root.resolve()
 
 
 def _entry(row: Row) -> Entry:

@@ -1,11 +1,13 @@
 """The command line. Each command opens the lab, does one thing and says what became of it.
 
-Exit codes: 0 done, 1 an error, 2 wrong usage, 3 an approval waits, 4 a question or a refusal came back.
-With `--json` a command prints exactly one JSON object on stdout and nothing else. An error is one line on stderr.
+Exit codes: 0 done, 1 an error, 2 wrong usage, 3 an approval waits, 4 a question or a refusal came back,
+130 interrupted. With `--json` a command prints exactly one JSON object on stdout and nothing else. An error is one
+line on stderr.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -21,6 +23,7 @@ from typer.core import TyperGroup
 from agentlab import __version__
 from agentlab.actions import ROLES
 from agentlab.errors import AgentlabError, LabError, PlanError, unknown
+from agentlab.intents import check_intent
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
 #: What a run's or a pipeline's status is to the shell.
 EXITS = {"done": 0, "undone": 0, "failed": 1, "stopped": 1, "approval": 3, "clarify": 4, "refuse": 4}
 
+
+#: How wide the lists are that go to a file or a pipe, in characters: nothing is cut there.
+WIDE = 4_000
 
 #: Where a command's wish for JSON is noted, so that an error can be told in JSON, too.
 _JSON = "agentlab.json"
@@ -51,12 +57,12 @@ class _Commands(TyperGroup):
         logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
         try:
             return super().invoke(ctx)
-        except (AgentlabError, OSError, sqlite3.Error) as fault:
+        except (AgentlabError, OSError, sqlite3.Error, KeyboardInterrupt) as fault:
             if isinstance(fault, BrokenPipeError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 raise typer.Exit(1) from fault
             _fail(fault, bool(ctx.meta.get(_JSON)))
-            raise typer.Exit(1) from fault
+            raise typer.Exit(130 if isinstance(fault, KeyboardInterrupt) else 1) from fault
 
 
 app = typer.Typer(
@@ -66,7 +72,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     no_args_is_help=True,
     help="Plain English in, a checked and undoable data pipeline out.",
-    epilog="Exit codes: 0 done, 1 error, 2 wrong usage, 3 an approval waits, 4 a question or a refusal came back.",
+    epilog="Exit codes: 0 done, 1 error, 2 wrong usage, 3 an approval waits, 4 a question or a refusal came back, "
+    "130 interrupted.",
 )
 pipelines = typer.Typer(no_args_is_help=True, help="Pipelines: files of sentences.")
 sources = typer.Typer(invoke_without_command=True, help="The registered sources; `sources add` registers one.")
@@ -87,7 +94,10 @@ HERE = Path("lab")
 
 def main() -> None:
     """The program `agentlab`."""
-    app()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    app(prog_name="agentlab")
 
 
 @app.command()
@@ -95,18 +105,18 @@ def run(
     intent: str, lab: Folder = HERE, agent: Role = None, model: Named = None, yes: Yes = False, as_json: Json = False
 ) -> None:
     """Plan an intent, check the plan, carry it out."""
-    _no_empty(intent)
+    said, role = check_intent(intent), _role(agent)
     with _opened(lab, model) as opened, _progress(as_json) as progress:
-        result = opened.run(intent, agent=_role(agent), approve=_answer(yes, as_json, progress), on_event=progress.hear)
+        result = opened.run(said, agent=role, approve=_answer(yes, as_json, progress), on_event=progress.hear)
     _show_run(result, as_json)
 
 
 @app.command()
 def plan(intent: str, lab: Folder = HERE, agent: Role = None, model: Named = None, as_json: Json = False) -> None:
     """Show the plan that an intent becomes; change nothing."""
-    _no_empty(intent)
+    said, role = check_intent(intent), _role(agent)
     with _opened(lab, model, existing=True) as opened:
-        made = opened.plan(intent, agent=_role(agent))
+        made = opened.plan(said, agent=role)
     calls = [{"action": call["name"], "arguments": call["arguments"]} for call in made.to_calls()]
     told = {"status": made.status, "plan": calls, "agents": made.agents, "confidence": made.confidence}
     _say(
@@ -157,6 +167,10 @@ def history(
 @pipelines.command("run")
 def run_pipeline(file: Path, lab: Folder = HERE, model: Named = None, yes: Yes = False, as_json: Json = False) -> None:
     """Carry out a file of sentences, each when the event that it waits for has come."""
+    if not (lab / "catalog.sqlite").exists():
+        from agentlab.pipelines import load
+
+        load(file)
     with _opened(lab, model) as opened, _progress(as_json, sentences=True) as progress:
         result = opened.pipeline(file, approve=_answer(yes, as_json, progress), on_event=progress.hear)
     _say(result.to_dict(), as_json, lambda d: d.terminal.pipeline(result))
@@ -251,6 +265,8 @@ def events(
 ) -> None:
     """What has happened, oldest first."""
     with _opened(lab, existing=True) as opened:
+        if run is not None:
+            opened.catalog.run(run)
         found = [event for event in opened.events(run) if event.seq > after]
     _say({"events": [event.model_dump() for event in found]}, as_json, lambda d: d.terminal.events(found))
 
@@ -265,7 +281,7 @@ def serve(
     """The lab over HTTP, with its schedules kept, until Ctrl-C."""
     from agentlab.serve import serve as keep_serving
 
-    with _opened(lab, model) as opened:
+    with _opened(lab, model, existing=True) as opened:
         keep_serving(opened, host, port)
 
 
@@ -297,18 +313,17 @@ def _opened(folder: Path, model: str | None = None, existing: bool = False) -> L
         )
     from agentlab.lab import Lab
 
-    return Lab(folder, model=model)
+    opened = Lab(folder, model=model)
+    for run in (opened.catalog.run(result.run) for result in opened.recovered):
+        if run.ended:
+            typer.echo(f"finished run {run.id}, which a killed process left: {run.status}", err=True)
+    return opened
 
 
 def _role(name: str | None) -> Any:
     if name is not None and name not in ROLES:
         raise PlanError(unknown("agent", name, ROLES))
     return name
-
-
-def _no_empty(intent: str) -> None:
-    if not intent.strip():
-        raise PlanError("the intent is empty; say what should happen, such as 'rename customer_id to cust_id'")
 
 
 def _answer(yes: bool, as_json: bool, progress: Progress) -> Callable[[Review], bool] | bool | None:
@@ -368,11 +383,16 @@ def _say(told: Mapping[str, Any], as_json: bool, render: Callable[[Any], Rendera
 
     from agentlab import display
 
-    Console(highlight=False).print(render(display))
+    Console(highlight=False, width=None if sys.stdout.isatty() else WIDE).print(render(display))
 
 
-def _fail(fault: Exception, as_json: bool) -> None:
-    message = "; ".join(line.strip() for line in str(fault).splitlines() if line.strip()) or type(fault).__name__
+def _fail(fault: BaseException, as_json: bool) -> None:
+    known = str(fault) or ("interrupted" if isinstance(fault, KeyboardInterrupt) else type(fault).__name__)
+    message = "; ".join(line.strip() for line in known.splitlines() if line.strip())
     if as_json:
         typer.echo(json.dumps({"error": {"type": type(fault).__name__, "message": message}}, ensure_ascii=False))
     typer.echo(f"error: {message}", err=True)
+
+
+if __name__ == "__main__":
+    main()

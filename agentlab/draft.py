@@ -11,8 +11,8 @@ from pydantic import BaseModel
 from pydantic_core import from_json, to_json
 
 from agentlab.commits import Change, commit
-from agentlab.entries import Entries, Entry, EntryKind, Key, check_name, check_run
-from agentlab.errors import Conflict, LabError
+from agentlab.entries import Entries, Entry, EntryKind, Key, check_name, check_run, twin
+from agentlab.errors import Conflict, LabError, PlanError
 from agentlab.events import Event, now
 
 if TYPE_CHECKING:
@@ -48,16 +48,18 @@ class Draft(Entries):
 
     def entries(self, kind: EntryKind) -> list[Entry]:
         """Every entry of a kind as the draft has it, by name."""
-        names = {name for key, name in (*self._base, *self._pending) if key == kind}
         current = {(e.name, e.n): e for e in self.catalog.entries(kind)}
-        found = (self._of(kind, name, current) for name in sorted(names))
+        found = (self._of(kind, name, current) for name in self._names(kind))
         return [entry for entry in found if entry]
 
     def put(self, kind: EntryKind, name: str, doc: Mapping[str, Any] | BaseModel) -> int:
-        """Write the entry's next version and return its number. PlanError for a name that can't be one.
+        """Write the entry's next version and return its number. PlanError for a name that can't be one, or
+        that SQL can't tell from another.
 
         The document is kept as JSON would give it back; numbers that aren't finite become None.
         """
+        if kind in ("table", "store") and (fault := twin(check_name(name, kind), self._names(kind), kind)):
+            raise PlanError(fault)
         self._write(kind, check_name(name, kind))
         n = self._number(kind, name)
         plain = from_json(to_json(doc, by_alias=True, inf_nan_mode="null"))
@@ -104,6 +106,11 @@ class Draft(Entries):
             told = commit(connection, self.run, changes, self._versions, self._events)
         self._committed = True
         return told
+
+    def _names(self, kind: EntryKind) -> list[str]:
+        """The names of a kind's entries as the draft has them, sorted."""
+        gone = {key for key, entry in self._pending.items() if entry is None}
+        return sorted({key[1] for key in (*self._base, *self._pending) if key[0] == kind and key not in gone})
 
     def _of(self, kind: EntryKind, name: str, current: Mapping[tuple[str, int], Entry]) -> Entry | None:
         if (kind, name) in self._pending:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, get_args
 
@@ -134,6 +135,19 @@ def check_name(name: str, kind: EntryKind = "table") -> str:
     if not name or (pattern and len(name.encode()) > LONGEST_NAME):
         raise PlanError(f"a {kind}'s name has 1 to {LONGEST_NAME} bytes, this one {len(name.encode())}: {name[:80]!r}")
     return name
+
+
+def twin(name: str, names: Iterable[str], kind: EntryKind = "table") -> str | None:
+    """What is wrong with a name that SQL can't tell from one of `names`; None if nothing is, or if it is one of them.
+
+    >>> twin("staging.X", ["staging.x"])
+    "there is a table 'staging.x' already; names that differ only by case are one to SQL"
+    >>> twin("staging.x", ["staging.x"])
+    """
+    alike = [other for other in names if other.lower() == name.lower()]
+    if not alike or name in alike:
+        return None
+    return f"there is a {kind} {alike[0]!r} already; names that differ only by case are one to SQL"
 
 
 def check_run(run: str) -> str:

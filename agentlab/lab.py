@@ -15,23 +15,25 @@ from typing import Any, Literal, Self
 import pandas as pd
 
 from agentlab import commits, display, pipelines, policy, provenance, reviews, workload
-from agentlab.actions import Pull, Role
+from agentlab.actions import Role
 from agentlab.agents import Agent, role_of, view_of
 from agentlab.catalog import Catalog
 from agentlab.draft import Draft
 from agentlab.engine import DuckDB
-from agentlab.entries import Entry, Run, TableDoc, check_name
+from agentlab.entries import Entry, Run, TableDoc, check_name, twin
 from agentlab.errors import Conflict, LabError, PlanError, unknown
 from agentlab.events import Events, now
+from agentlab.intents import check_intent
 from agentlab.models import Model
 from agentlab.models import load as load_model
-from agentlab.orchestrator import Orchestrator, Talk, new_id
+from agentlab.orchestrator import Orchestrator, new_id
 from agentlab.perform import upcoming
 from agentlab.pipelines import PipelineDoc
-from agentlab.plan import Origin, Plan
+from agentlab.plan import Origin, Plan, action_from
 from agentlab.runs import Approve, OnEvent, PipelineResult, Reviews, RunResult, result_of, undoable
 from agentlab.sources import read_doc, save_frame, save_token, token_file
 from agentlab.stores import StoreDoc
+from agentlab.talks import Talk, Talks
 from agentlab.tuning import Views
 from agentlab.view import View
 from agentlab.workload import LayoutDoc, QueryDoc
@@ -69,8 +71,8 @@ class Lab:
         self._talk = Talk(approve, on_event)
         rules = policy.of_lab(self.root)
         self._orchestrator = Orchestrator(self.catalog, self.engine, lambda: self.model, rules, self._talk)
-        if self._orchestrator.unfinished():
-            self.recover()
+        #: The runs that a killed process left and that opening this lab has finished.
+        self.recovered = tuple(self.recover() if self._orchestrator.unfinished() else ())
         self.catalog.sweep()
 
     @property
@@ -83,8 +85,12 @@ class Lab:
     # Speaking to it
 
     def plan(self, intent: str, agent: Role | None = None) -> Plan:
-        """The checked plan for an intent; nothing runs and nothing is kept. An intent that can't be is a question."""
-        return Agent(role_of(agent), self.model).plan(intent, self.view(), self.catalog)
+        """The checked plan for an intent; nothing runs and nothing is kept. An intent that can't be is a question.
+
+        PlanError for what is no intent: not text, empty, not UTF-8, too long.
+        """
+        said = check_intent(intent)
+        return Agent(role_of(agent), self.model).plan(said, self.view(), self.catalog)
 
     def run(
         self,
@@ -95,10 +101,11 @@ class Lab:
     ) -> RunResult:
         """Plan and carry out an intent, or carry out a plan; what it causes by the policy, too.
 
-        Faults of a run are told in the result (status `failed`), and nothing of it is visible then.
+        Faults of a run are told in the result (status `failed`), and nothing of it is visible then. A listener that
+        fails is logged and told nothing more. PlanError for what is no intent, as of `plan`.
         """
         given = {"plan": intent.to_json()} if isinstance(intent, Plan) else {}
-        said = (intent.origin.intent or str(intent)) if isinstance(intent, Plan) else intent
+        said = (intent.origin.intent or str(intent)) if isinstance(intent, Plan) else check_intent(intent)
         return self._orchestrator.run(said, role_of(agent), self._talk_for(approve, on_event), **given)
 
     def pipeline(self, path: str | Path, approve: Approve = AS_LAB, on_event: OnEvent | None = None) -> PipelineResult:
@@ -139,9 +146,9 @@ class Lab:
             lines = [line for member in done for line in commits.undo(connection, member)]
         if run not in done:
             self.catalog.save_run(self.catalog.run(run).model_copy(update={"status": "undone"}))
-        if self._talk.on_event:
-            for event in (event for member in done for event in self.catalog.events(run=member, type="undone")):
-                self._talk.on_event(event)
+        talks = Talks(self._talk)
+        for event in (event for member in done for event in self.catalog.events(run=member, type="undone")):
+            talks.tell(run, event)
         return lines
 
     # Putting things in
@@ -155,17 +162,25 @@ class Lab:
     ) -> RunResult:
         """Load a frame as the table `staging.<name>`; a run like any other, and undoable.
 
-        The frame is kept as a source of the table's last name, so that it can be pulled again.
+        The frame is kept as a source of the table's last name, so that it can be pulled again. LabError for what is no
+        frame; PlanError for a name that no table can have, or that SQL can't tell from another, and for another mode.
         """
+        if not isinstance(frame, pd.DataFrame):
+            raise LabError(f"load needs a pandas DataFrame, not a {type(frame).__name__}; put it into one first")
         into = check_name(name if "." in name else f"staging.{name}")
+        if fault := twin(into, self.tables()):
+            raise PlanError(fault)
         source = into.rpartition(".")[2]
+        # Before the frame is kept, so that a call that can't be leaves no file.
+        pull = action_from(
+            {"name": "pull", "arguments": {"source": source, "resource": source, "into": into, "mode": mode}}
+        )
         known = self.catalog.find("source", source)
         if known and known.doc["kind"] != "frame":
             raise LabError(
                 f"there is a {known.doc['kind']} source {source!r} already; load the frame under another name"
             )
         doc = save_frame(self.root, source, frame, time_column).model_dump(mode="json", by_alias=True)
-        pull = Pull(source=source, resource=source, into=into, mode=mode)
         intent = f"load {len(frame):,} rows of a data frame into {into}"
         plan = Plan(actions=(pull,), origin=Origin(intent=intent))
         return self._orchestrator.run(intent, None, self._talk, plan=plan.to_json(), sources={source: doc})
@@ -174,10 +189,12 @@ class Lab:
         """Register a source, such as a REST API: `url`, `resources`, and `token` or `token_env`.
 
         A token is kept in the lab's `secrets` folder, readable by its owner only; an older one stays there for undo.
-        LabError for settings that don't fit.
+        LabError for settings that don't fit, and for the name of a source of another kind.
         """
         if not re.fullmatch(r"[A-Za-z_]\w*", name):
             raise LabError(f"{name!r} can't name a source; use letters, digits and _")
+        if (known := self.catalog.find("source", name)) and known.doc["kind"] != kind:
+            raise LabError(f"there is a {known.doc['kind']} source {name!r} already; give the {kind} one another name")
         kept = {"token_file": token_file(name)} if token is not None else {}
         doc = read_doc({"kind": kind, **settings, **kept})
         if token is not None:

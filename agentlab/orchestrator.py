@@ -10,7 +10,6 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +29,8 @@ from agentlab.pipelines import PipelineDoc
 from agentlab.plan import Plan
 from agentlab.policy import Policy, tuned_by_itself
 from agentlab.rules import check
-from agentlab.runs import Approve, OnEvent, PipelineResult, Review, RunResult, family, plan_of, result_of
+from agentlab.runs import PipelineResult, Review, RunResult, family, plan_of, result_of
+from agentlab.talks import Talk, Talks
 
 if TYPE_CHECKING:
     from agentlab.durable import Durable, Steps
@@ -41,14 +41,6 @@ _LOG = logging.getLogger("agentlab")
 __all__ = ["Orchestrator", "Talk", "new_id", "tuning"]
 
 Json = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Talk:
-    """Who answers reviews and who hears of progress."""
-
-    approve: Approve = None
-    on_event: OnEvent | None = None
 
 
 def new_id(kind: str = "r") -> str:
@@ -66,8 +58,7 @@ class Orchestrator:
         self.engine = engine
         self.model = model
         self.policy = policy
-        self._talk = talk or Talk()
-        self._talks: dict[str, Talk] = {}
+        self._talks = Talks(talk or Talk())
         self._durable: Durable | None = None
 
     def run(self, intent: str, role: Role | None = None, talk: Talk | None = None, **request: Any) -> RunResult:
@@ -132,20 +123,22 @@ class Orchestrator:
         return self._durable
 
     def _carry_out(self, key: str, request: Json, talk: Talk | None) -> Json:
-        root = request["run"].partition("-")[0]
-        self._talks[root] = talk or self._talk
+        self._talks.begin(request["run"], talk)
         try:
             return self.durable.run(key, request)
         except KeyboardInterrupt:
-            self._interrupted((request.get("pipeline") or request)["run"])
-            raise
+            raise KeyboardInterrupt(self._interrupted((request.get("pipeline") or request)["run"])) from None
         finally:
-            self._talks.pop(root, None)
+            self._talks.end(request["run"])
 
-    def _interrupted(self, run: str) -> None:
+    def _interrupted(self, run: str) -> str:
+        """Give a run up; what has become of it, in words."""
         self.durable.cancel(run)
         for member in family(self.catalog, run):
             self._end(self.catalog.run(member), "interrupted")
+        if run in family(self.catalog, run) and self.catalog.run(run).status == "done":
+            return f"interrupted when it had taken effect: done; undo: agentlab undo {run}"
+        return f"interrupted; {self._kept(run)}"
 
     def _end(self, run: Run, why: str) -> None:
         """Say of a run that nothing carries on what has become of it: done, if it has committed."""
@@ -185,7 +178,7 @@ class Orchestrator:
 
     def _plan(self, request: Json) -> Json:
         run = self._run_of(request)
-        self._say(run.id, f"{'checking' if run.plan else 'planning'}: {run.intent}")
+        self._talks.tell(run.id, f"{'checking' if run.plan else 'planning'}: {run.intent}")
         began = time.perf_counter()
         try:
             draft = self._draft(request)
@@ -214,7 +207,7 @@ class Orchestrator:
             ended = self._acted(run, request)
         except Exception as fault:
             ended = self._failed(run, fault)
-        if ended["status"] != "done":
+        if ended["status"] != "done" and not self.catalog.committed(run.id):
             discard(self.catalog.root, run.id)
         self._save(run, message=ended["message"], act_ms=round((time.perf_counter() - began) * 1000, 1))
         return ended
@@ -229,7 +222,7 @@ class Orchestrator:
         told = settled(plan, issues).abstention
         if told is not None:
             raise PlanError(said(told))
-        workspace = Workspace(draft, self.engine, lambda words: self._say(run.id, words))
+        workspace = Workspace(draft, self.engine, lambda words: self._talks.tell(run.id, words))
         outcomes = [perform(action, workspace) for action in plan.actions]
         message = "\n".join([*(outcome.text for outcome in outcomes), *(again.notes if again else ())])
         reasons = [*request["reasons"], *(i.message for i in issues if i.severity == "approval")]
@@ -259,7 +252,7 @@ class Orchestrator:
         if known.answer is not None:
             return known.answer
         self._hear(run.id, self.catalog.events(run=run.id, type="review-asked"))
-        approve = self._talk_of(run.id).approve
+        approve = self._talks.of(run.id).approve
         if approve is None:
             return None
         yes = bool(approve(review) if callable(approve) else approve)
@@ -302,7 +295,7 @@ class Orchestrator:
         row = self.catalog.run(run)
         if row.status not in ("undone", "failed"):
             self._save(row, status=ended["status"], message=ended["message"], ended=now())
-        self._say(run, f"{ended['status']}: {run}")
+        self._talks.tell(run, f"{ended['status']}: {run}")
         return dict(ended)
 
     def _failed(self, run: Run, fault: Exception) -> Json:
@@ -370,23 +363,13 @@ class Orchestrator:
             setattr(run, name, value)
         self.catalog.save_run(run)
 
-    def _talk_of(self, run: str) -> Talk:
-        return self._talks.get(run.partition("-")[0], self._talk)
-
     def _hear(self, run: str, told: list[Event]) -> None:
-        listen = self._talk_of(run).on_event
         for event in told:
-            if listen:
-                listen(event)
-
-    def _say(self, run: str, words: str) -> None:
-        listen = self._talk_of(run).on_event
-        if listen:
-            listen(words)
+            self._talks.tell(run, event)
 
     def _alert(self, run: str, words: str) -> None:
-        if self._talk_of(run).on_event:
-            self._say(run, f"alert: {words}")
+        if self._talks.of(run).on_event:
+            self._talks.tell(run, f"alert: {words}")
         else:
             _LOG.warning("%s", words)
 

@@ -22,8 +22,9 @@ from agentlab import documents
 from agentlab.actions import ROLES, Analyze, Publish, Pull, Quarantine, Role, Schedule, Transform
 from agentlab.catalog import Catalog
 from agentlab.entries import Run
-from agentlab.errors import LabError, unknown
+from agentlab.errors import LabError, PlanError, unknown
 from agentlab.events import Event, EventType
+from agentlab.intents import check_intent
 from agentlab.plan import Plan
 from agentlab.policy import known_event
 from agentlab.runs import RunResult, family, result_of
@@ -49,12 +50,19 @@ def _known_agent(name: object) -> object:
     return name
 
 
+def _intent(said: object) -> str:
+    try:
+        return check_intent(said)
+    except PlanError as fault:
+        raise ValueError(str(fault)) from fault
+
+
 class PipelineStep(BaseModel):
     """One sentence. `on` is the event to wait for (default: what the step before says when it succeeds)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    say: Annotated[str, Field(min_length=1)]
+    say: Annotated[str, BeforeValidator(_intent)]
     on: Annotated[EventType | None, BeforeValidator(lambda name: name if name is None else known_event(name))] = None
     agent: Annotated[Role | None, BeforeValidator(_known_agent)] = None
 

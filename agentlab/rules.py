@@ -6,7 +6,6 @@ the same plan makes. What only the data can tell is left to those who act; `remo
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,6 +13,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from agentlab import naming
 from agentlab.actions import (
     Action,
     Aggregate,
@@ -24,25 +24,21 @@ from agentlab.actions import (
     Fill,
     Filter,
     Join,
-    Materialize,
     NormalizeText,
     Pivot,
-    Provision,
     Publish,
     Pull,
     Quarantine,
-    Rename,
     Replace,
     Role,
     Schedule,
-    Schema,
     Split,
-    Unpivot,
+    Union,
     of,
 )
 from agentlab.actions.base import Scalar
 from agentlab.approvals import removal_needs_approval, replaces_work
-from agentlab.entries import Entries, check_name
+from agentlab.entries import Entries
 from agentlab.errors import PlanError, unknown
 from agentlab.inference import readable
 from agentlab.plan import Plan
@@ -204,6 +200,16 @@ def queries_exist(action: Action, world: World) -> Iterator[str]:
             yield unknown("query", name, [entry.name for entry in world.entries.entries("query")])
 
 
+def union_of_two(action: Action, world: World) -> Iterator[str]:
+    """A table's rows aren't put below themselves.
+
+    >>> list(union_of_two(Union(table="staging.orders", other="staging.orders"), None))
+    ['this would double every row of staging.orders; which other table?']
+    """
+    if isinstance(action, Union) and action.other == action.table:
+        yield f"this would double every row of {action.table}; which other table?"
+
+
 def source_when(action: Action, world: World) -> Iterator[str]:
     """Newest, since and until mean something only where a resource has times: by a parameter or in a column."""
     if not isinstance(action, Pull) or (doc := world.resources(action.source).get(action.resource)) is None:
@@ -221,83 +227,6 @@ def tasks_exist(action: Action, world: World) -> Iterator[str]:
         tasks = [entry.name for entry in world.entries.entries("pipeline")] + [f"{s} refresh" for s in world.stores]
         if action.task not in tasks:
             yield unknown("task", action.task, tasks)
-
-
-# Names that are new are free, and can be names.
-
-
-def names_valid(action: Action, world: World) -> Iterator[str]:
-    """New tables and stores have names that can be folders and SQL names."""
-    names = [*action.references("new_table"), *action.references("new_store")]
-    for name in names:
-        try:
-            check_name(name, "store" if isinstance(action, Provision) else "table")
-        except PlanError as fault:
-            yield str(fault)
-
-
-def column_names_valid(action: Action, world: World) -> Iterator[str]:
-    """New columns have names that can be read.
-
-    >>> list(column_names_valid(Rename(table="t", column="a", to=" "), None))
-    ["' ' can't name a column; use up to 120 printable characters, e.g. 'unit_price'"]
-    """
-    for name in action.references("new_column"):
-        if not name.strip() or len(name) > 120 or not name.isprintable():
-            yield f"{name[:120]!r} can't name a column; use up to 120 printable characters, e.g. 'unit_price'"
-
-
-def names_free(action: Action, world: World) -> Iterator[str]:
-    """A new name isn't taken; a new table may replace one (see `replaces_work`)."""
-    if isinstance(action, Provision) and action.store in world.stores:
-        yield f"there is a store {action.store!r} already; publish to it, or give the new one another name"
-    if isinstance(action, Materialize) and action.name in world.tables:
-        yield f"there is a table {action.name!r} already; give the result another name"
-
-
-def column_names_free(action: Action, world: World) -> Iterator[str]:
-    """No two columns of a result have one name; names that differ by case only are one to an engine."""
-    if (sight := world.read(action)) is None:
-        return
-    counts = Counter(name.lower() for name in (*_staying(action, sight.schema), *_added(action, sight.schema)))
-    for name in dict.fromkeys(_added(action, sight.schema)):
-        if counts[name.lower()] > 1:
-            yield f"{_table(action)} would have two columns {name!r}; give the new one another name"
-
-
-def _added(action: Action, schema: Schema) -> tuple[str, ...]:
-    match action:
-        case Rename(column=column, to=to):
-            return () if to == column else (to,)
-        case Derive(column=column):
-            return () if column in schema else (column,)
-        case Split(into_columns=columns):
-            return columns
-        case Aggregate(measures=measures):
-            return tuple(measure.label for measure in measures)
-        case Unpivot(name_to=name, value_to=value):
-            return (name, value)
-    return ()
-
-
-def _staying(action: Action, schema: Schema) -> tuple[str, ...]:
-    if isinstance(action, Aggregate):
-        return action.by
-    gone = {action.column} if isinstance(action, Rename) else set(action.columns if isinstance(action, Unpivot) else ())
-    return tuple(column for column in schema if column not in gone)
-
-
-def columns_once(action: Action, world: World) -> Iterator[str]:
-    """No column is listed twice.
-
-    >>> from agentlab.actions import Select
-    >>> list(columns_once(Select(table="t", columns=("a", "b", "a")), None))
-    ["columns lists 'a' more than once"]
-    """
-    for field in ("columns", "by", "on", "key", "index"):
-        names = getattr(action, field, ())
-        for name in dict.fromkeys(n for n in names if isinstance(names, tuple) and names.count(n) > 1):
-            yield f"{field} lists {name!r} more than once"
 
 
 def columns_left(action: Action, world: World) -> Iterator[str]:
@@ -432,8 +361,9 @@ RULES: tuple[Rule, ...] = (
         Rule("mend", rule)
         for rule in (columns_exist, columns_exist_in_other, key_columns_exist, partition_columns_exist)
     ),
-    *(Rule("mend", rule) for rule in (names_valid, column_names_valid, names_free, column_names_free)),
-    *(Rule("mend", rule) for rule in (columns_once, columns_left, expressions_parse, when_valid)),
+    *(Rule("mend", rule) for rule in (naming.names_valid, naming.column_names_valid, naming.names_free)),
+    *(Rule("mend", rule) for rule in (naming.names_differ, naming.rename_changes, naming.column_names_free)),
+    *(Rule("mend", rule) for rule in (naming.columns_once, columns_left, union_of_two, expressions_parse, when_valid)),
     *(Rule("mend", rule) for rule in (types_fit, cast_types_fit, join_types_fit, values_fit)),
     Rule("clarify", source_when),
     Rule("approval", replaces_work),

@@ -6,6 +6,7 @@ page can speak to the lab. Errors have one form: `{"error": {message, type, para
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import socket
@@ -37,6 +38,8 @@ KEPT = ".serve"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 #: Bodies are sentences; in bytes.
 LONGEST_BODY = 100_000
+#: What the catalog can count to.
+LAST_EVENT = 2**63 - 1
 
 Next = Callable[[Request], Awaitable[Response]]
 
@@ -98,7 +101,12 @@ def create_app(lab: Lab, token: str, hosts: frozenset[str] = LOOPBACK) -> FastAP
     async def guard(request: Request, go_on: Next) -> Response:
         if int(request.headers.get("content-length") or 0) > LONGEST_BODY:
             return _error(413, f"the body may have {LONGEST_BODY:,} bytes at most", "invalid", "body")
-        return door.refusal(request) or await go_on(request)
+        try:
+            return door.refusal(request) or await go_on(request)
+        except Exception as fault:
+            # Here and not in a handler of exceptions: one of those answers too, but then the connection is lost.
+            logging.getLogger(__name__).exception("%s %s", request.method, request.url.path)
+            return _error(500, f"unexpected: {type(fault).__name__}; the server's log says more", "internal", None)
 
     return app
 
@@ -180,7 +188,7 @@ def _add_looks(app: FastAPI, lab: Lab) -> None:
         return {"tables": [{"table": e.name, "version": e.n, **{k: e.doc.get(k) for k in keep}} for e in found]}
 
     @app.get("/v1/events")
-    def events(after: int = 0, run: str | None = None) -> dict[str, Any]:
+    def events(after: Annotated[int, Query(ge=0, le=LAST_EVENT)] = 0, run: str | None = None) -> dict[str, Any]:
         return {"events": [event.model_dump() for event in lab.catalog.events(after, run)]}
 
     @app.get("/healthz")
@@ -213,11 +221,9 @@ def _answer_in_one_form(app: FastAPI) -> None:
         if fault.detail in ("Not Found", "Method Not Allowed"):
             told = f"{request.method} {request.url.path}: {fault.detail.lower()}; see /v1/intents, /v1/runs, /v1/tables"
             return _error(fault.status_code, told, "not_found", "path")
-        return _error(fault.status_code, str(fault.detail), "not_found", "run")
-
-    @app.exception_handler(Exception)
-    async def unexpected(request: Request, fault: Exception) -> JSONResponse:
-        return _error(500, f"unexpected: {type(fault).__name__}", "internal", None)
+        if fault.status_code == 404:
+            return _error(404, str(fault.detail), "not_found", "run")
+        return _error(fault.status_code, str(fault.detail), "invalid", "body")
 
 
 def _error(status: int, message: str, kind: str, param: str | None, code: str | None = None) -> JSONResponse:

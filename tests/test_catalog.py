@@ -51,6 +51,33 @@ def test_a_draft_sees_its_own_effects_and_nobody_else_does_until_it_commits(lab:
     assert lab.get("table", ORDERS).run == "r1"
 
 
+def test_a_name_that_sql_cannot_tell_from_another_is_refused(lab: Catalog) -> None:
+    write(lab, "r1", ORDERS)
+    draft = lab.draft("r2")
+    with pytest.raises(PlanError, match=r"there is a table 'staging\.orders' already; names that differ only by case"):
+        draft.put("table", "staging.Orders", orders(1))
+    draft.remove("table", ORDERS)
+    assert draft.put("table", "staging.Orders", orders(1)) == 1, "the other one is gone"
+
+
+def test_a_place_where_no_lab_can_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for place, told in (
+        ("file", "file is a file, a lab is a folder"),
+        ("file/lab", "can't be made"),
+        ("n" * 300, "long"),
+    ):
+        with pytest.raises(LabError, match=told):
+            Catalog(tmp_path / place)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "lab").mkdir(mode=0o500)
+    with pytest.raises(LabError, match="can't be written to"):
+        Catalog(tmp_path / "lab")
+
+
 def test_a_draft_that_is_dropped_leaves_nothing(lab: Catalog) -> None:
     lab.draft("r1").put("table", ORDERS, orders(3))
     assert lab.history("table", ORDERS) == []

@@ -18,6 +18,7 @@ from model_server import served
 from typer.testing import CliRunner, Result
 
 from agentlab.cli import app
+from agentlab.display import Progress
 from agentlab.lab import Lab
 from agentlab.models import Scripted
 
@@ -161,6 +162,7 @@ def test_a_question_and_a_refusal_have_an_exit_code_of_their_own(lab: Path, mode
         (("lineage", "staging.orders.ammount"), "no column 'ammount' in staging.orders; did you mean 'amount'?"),
         (("lineage", "amount"), "write TABLE.COLUMN"),
         (("undo", "r1"), "no run 'r1'"),
+        (("events", "--run", "nope"), "no run 'nope'"),
         (("query", "total"), "no query 'total'"),
         (("query", "total", "select 1 from staging.ordres"), "staging.orders"),
         (("pipeline", "run", "nowhere.yaml"), "nowhere.yaml"),
@@ -245,3 +247,72 @@ def test_help_is_quick_and_names_the_exit_codes() -> None:
     heavy = {"torch", "duckdb", "ibis", "dbos", "pandas", "fastapi"}
     loaded = subprocess.check_output([sys.executable, "-c", "import sys, agentlab.cli; print(*sys.modules)"], text=True)
     assert not heavy & set(loaded.split())
+
+
+def test_a_program_may_be_a_module_too() -> None:
+    for module in ("agentlab", "agentlab.cli"):
+        shown = subprocess.check_output([sys.executable, "-m", module, "version"], text=True)
+        assert shown == call("version").stdout
+        assert "Usage: agentlab" in subprocess.check_output([sys.executable, "-m", module, "--help"], text=True)
+
+
+def test_output_that_the_terminal_cannot_show_fails_no_run(lab: Path, model: str) -> None:
+    done = program(
+        "run", "call customer_id cust_id", "--model", model, "--lab", str(lab), PYTHONIOENCODING="ascii:strict"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "undo: agentlab undo" in done.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_output_that_does_not_fit_on_the_disk_fails_no_run(lab: Path, model: str) -> None:
+    words = ["run", "call customer_id cust_id", "--model", model, "--lab", str(lab)]
+    with Path("/dev/full").open("w") as full:
+        subprocess.run([sys.executable, "-m", "agentlab", *words], stdout=full, stderr=subprocess.DEVNULL, timeout=120)
+    assert "cust_id" in object_of(call("tables", "staging.orders", "--lab", lab, "--json"))["schema"]
+    assert object_of(call("history", "--lab", lab, "--json"))["runs"][0]["status"] == "done"
+
+
+def test_an_interrupted_run_says_what_became_of_it(lab: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(progress: Progress, told: object) -> None:
+        if str(told).startswith("planning"):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Progress, "hear", interrupt)
+    words = ("run", "call customer_id cust_id", "--lab", lab, "--model", model)
+    stopped = call(*words)
+    assert (stopped.exit_code, stopped.stderr) == (130, "error: interrupted; nothing was changed\n")
+    told = object_of(call(*words, "--json"))
+    assert told == {"error": {"type": "KeyboardInterrupt", "message": "interrupted; nothing was changed"}}
+
+
+def test_a_killed_run_that_is_finished_is_told(lab: Path) -> None:
+    kill = (
+        "import os, sys\nfrom agentlab.lab import Lab\nfrom agentlab.models import Scripted\n"
+        "plan = [{'name': 'limit', 'arguments': {'table': 'staging.orders', 'n': 2}}]\n"
+        "lab = Lab(sys.argv[1], Scripted({'two': plan}))\n"
+        "lab.run('two', on_event=lambda told: None if isinstance(told, str) else os._exit(9))\n"
+    )
+    assert subprocess.run([sys.executable, "-c", kill, str(lab)], timeout=120).returncode == 9
+    shown = call("tables", "--lab", lab, "--json")
+    assert object_of(shown)["tables"][0]["rows"] == 2
+    [latest, *_] = object_of(call("history", "--lab", lab, "--json"))["runs"]
+    assert shown.stderr == f"finished run {latest['id']}, which a killed process left: done\n"
+
+
+def test_what_can_never_run_makes_no_lab(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("name: broken\nsteps:\n  - say: '   '\n")
+    new = tmp_path / "new"
+    assert "no agent 'bad'" in call("run", "x", "--agent", "bad", "--lab", new).stderr
+    assert "isn't UTF-8" in call("run", "rename \udcff", "--lab", new).stderr
+    assert "broken.yaml:3: say: the intent is empty" in call("pipeline", "run", broken, "--lab", new).stderr
+    assert not new.exists()
+
+
+def test_lists_in_a_pipe_are_whole(lab: Path) -> None:
+    [latest, *_] = object_of(call("history", "--lab", lab, "--json"))["runs"]
+    narrow = {"COLUMNS": "30"}
+    assert latest["id"] in CliRunner().invoke(app, ["history", "--lab", str(lab)], env=narrow).stdout
+    told = CliRunner().invoke(app, ["tables", "--lab", str(lab)], env=narrow).stdout
+    assert f"tables/staging.orders/v1-{latest['id']}" in told

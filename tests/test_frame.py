@@ -50,6 +50,7 @@ def test_all_kinds_of_columns_get_one_of_our_types(tmp_path: Path) -> None:
             "huge": np.array([2**64 - 1, 0, 1], dtype="uint64"),
             "tags": [["x"], None, {"k": 1}],
             "wait": pd.to_timedelta(["1h", "2h", "3h"]),
+            "month": pd.PeriodIndex(["2026-01", None, "2026-03"], freq="M"),
             "yes": [True, False, True],
             "Yes": [0.5, None, 1.5],
         }
@@ -57,11 +58,12 @@ def test_all_kinds_of_columns_get_one_of_our_types(tmp_path: Path) -> None:
     table = pull(save_frame(tmp_path, "visits", frame), asking(), tmp_path)
     assert schema_of(table) == {
         **{"mixed": "text", "money": "float", "zone": "timestamp", "day": "date", "kind": "text", "whole": "int"},
-        **{"huge": "text", "tags": "json", "wait": "text", "yes": "bool", "Yes_2": "float"},
+        **{"huge": "text", "tags": "json", "wait": "text", "month": "text", "yes": "bool", "Yes_2": "float"},
     }
     assert table["mixed"].to_pylist() == ["1", "x", None]
     assert table["zone"][0].as_py() == dt.datetime(2026, 2, 28, 22, 30, 0, 123456)
     assert table["whole"].to_pylist() == [1, None, 3]
+    assert table["month"].to_pylist() == ["2026-01", None, "2026-03"]
 
 
 def test_a_named_index_is_a_column_and_an_unnamed_one_is_not(tmp_path: Path, visits: pd.DataFrame) -> None:

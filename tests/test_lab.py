@@ -187,6 +187,34 @@ def test_a_frame_does_not_take_another_sources_name(api: server.SalesAPI, lab: L
         lab.load(ORDERS, "sales_api")
 
 
+def test_a_source_does_not_take_a_frames_name(lab: Lab):
+    lab.load(ORDERS, "orders")
+    with pytest.raises(LabError, match="there is a frame source 'orders' already; give the rest one another name"):
+        lab.add_source("orders", url="https://example.com", resources={"orders": {"path": "/orders"}})
+
+
+def test_names_that_sql_cannot_tell_apart(lab: Lab):
+    lab.load(ORDERS, "x")
+    with pytest.raises(PlanError, match=r"a table 'staging\.x' already; names that differ only by case are one"):
+        lab.load(ORDERS.head(1), "X")
+    top = lab.run(Plan.from_calls([call("limit", table="staging.x", n=1, into="staging.X")]))
+    assert "differ only by case" in top.message and list(lab.tables()) == ["staging.x"]
+    assert "group of tables" in lab.run(Plan.from_calls([call("provision", store="staging")])).message
+
+
+@pytest.mark.parametrize("frame", [[1, 2], ORDERS["id"]], ids=["list", "series"])
+def test_what_is_no_frame_is_not_loaded(lab: Lab, frame: Any):
+    with pytest.raises(LabError, match="load needs a pandas DataFrame, not a"):
+        lab.load(frame, "orders")
+
+
+@pytest.mark.parametrize(("mode", "told"), [("bogus", "'replace', 'append' or 'upsert'"), ("upsert", "needs a key")])
+def test_a_load_that_cannot_be_leaves_no_file(lab: Lab, mode: Any, told: str):
+    with pytest.raises(PlanError, match=told):
+        lab.load(ORDERS, "orders", mode=mode)
+    assert not (lab.root / "sources").exists()
+
+
 def test_names_that_are_not_there(lab: Lab):
     lab.load(ORDERS, "orders")
     with pytest.raises(PlanError, match=r"no table 'staging.order'; did you mean 'staging.orders'"):
@@ -287,3 +315,22 @@ def test_a_lab_is_as_it_was_when_opened_again(lab: Lab):
     with Lab(lab.root) as again:
         pd.testing.assert_frame_equal(again.table("staging.orders"), ORDERS)
         assert [event.type for event in again.events()] == ["data-ready"]
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (5, r"an intent is text, not 5 \(int\)"),
+        (None, r"an intent is text, not None \(NoneType\)"),
+        ("", "the intent is empty"),
+        ("  \n", "the intent is empty"),
+        ("rename \udcff", r"isn't UTF-8 text: 'rename \\udcff', at character 8"),
+        ("a" * 20_000, "the intent has 20,000 characters .* at most 4,000"),
+    ],
+)
+def test_what_is_no_intent_begins_no_run(tmp_path: Path, said: Any, told: str) -> None:
+    with Lab(tmp_path / "lab", Scripted({})) as lab:
+        for speak in (lab.run, lab.plan):
+            with pytest.raises(PlanError, match=told):
+                speak(said)
+        assert lab.history() == []

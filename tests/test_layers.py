@@ -21,15 +21,18 @@ ROOT = Path(agentlab.__file__).parents[1]
 #: Modules and packages directly in agentlab/, by layer. A new one is added here, as low as its imports let it be.
 LAYERS: dict[int, str] = {
     0: "actions errors plan shown",
-    1: "catalog cleaning commits database documents draft entries events expressions functions inference vetting view",
-    2: "approvals completion grammar lexicon linking prompts rules simulation slot_grammar slots",
+    1: (
+        "catalog cleaning commits database documents draft entries events expressions functions inference intents"
+        " vetting view"
+    ),
+    2: "approvals completion grammar lexicon linking naming prompts rules simulation slot_grammar slots",
     3: (
         "compile conversion copies engine fixes layouts models profiles projection quality queries results"
         " rows sources stores tune workload"
     ),
-    4: "agents display durable orchestrator perform pipelines policy provenance refreshing reviews runs tuning",
+    4: "agents display durable orchestrator perform pipelines policy provenance refreshing reviews runs talks tuning",
     5: "lab",
-    6: "cli demo report schedules serve story",
+    6: "__main__ cli demo report schedules serve story",
 }
 LAYER = {name: number for number, names in LAYERS.items() for name in names.split()}
 

@@ -156,7 +156,7 @@ def test_an_interrupted_run_is_over_and_does_not_come_back(lab: Lab):
         if str(told).startswith("analyzing"):
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match=r"^interrupted; nothing was changed$"):
         lab.run("check", on_event=interrupt)
     (row,) = lab.history(1)
     assert (row.status, row.message) == ("failed", "interrupted; nothing was changed")
@@ -165,6 +165,17 @@ def test_an_interrupted_run_is_over_and_does_not_come_back(lab: Lab):
     with Lab(lab.root, Scripted({})) as again:
         assert again.history(1)[0].status == "failed"
         assert not again.reports()
+
+
+def test_a_run_interrupted_after_its_commit_is_done(lab: Lab):
+    def interrupt(told: Event | str) -> None:
+        if isinstance(told, Event):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt, match="had taken effect: done; undo: agentlab undo r"):
+        lab.run("first two", on_event=interrupt)
+    assert lab.history(1)[0].status == "done"
+    assert len(lab.table("staging.orders")) == 2
 
 
 def test_labs_of_one_process_take_turns(tmp_path: Path):
@@ -322,3 +333,35 @@ def test_undo_takes_back_what_a_run_caused_all_or_nothing(tmp_path: Path):
         assert "table quarantine.orders: version 1 -> removed" in lines
         assert len(lab.table("staging.orders")) == 100
         assert "quarantine.orders" not in Catalog(lab.root).schemas()
+
+
+@pytest.mark.parametrize("kind", [str, Event])
+def test_a_listener_that_fails_is_told_nothing_more_and_the_run_goes_on(
+    lab: Lab, caplog: pytest.LogCaptureFixture, kind: type
+):
+    heard: list[Event | str] = []
+
+    def failing(told: Event | str) -> None:
+        heard.append(told)
+        if isinstance(told, kind):
+            raise OSError("No space left on device")
+
+    result = lab.run("rename id", on_event=failing)
+    assert (result.status, lab.catalog.run(result.run).status) == ("done", "done")
+    assert list(lab.table("staging.orders").columns) == ["order_id", "paid", "word"]
+    assert isinstance(heard[-1], kind) and sum(isinstance(told, kind) for told in heard) == 1
+    assert [record.message for record in caplog.records] == [
+        f"on_event of run {result.run} failed, and hears no more of it: OSError: No space left on device"
+    ]
+    assert lab.run("first two", on_event=heard.append).status == "done"
+    assert len(lab.table("staging.orders")) == 2
+
+
+def test_written_files_outlive_a_listener_that_fails(lab: Lab, caplog: pytest.LogCaptureFixture):
+    def failing(told: Event | str) -> None:
+        if isinstance(told, Event):
+            raise RuntimeError("a widget is gone")
+
+    assert lab.run("first two", on_event=failing).status == "done"
+    assert len(lab.table("staging.orders")) == 2
+    assert "a widget is gone" in caplog.text

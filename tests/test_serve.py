@@ -19,7 +19,9 @@ import httpx
 import pandas as pd
 import pytest
 import uvicorn
+from typer.testing import CliRunner
 
+from agentlab.cli import app
 from agentlab.errors import LabError, PlanError
 from agentlab.lab import Lab
 from agentlab.models import Scripted
@@ -134,12 +136,25 @@ def test_tables_and_events_are_told(client: httpx.Client) -> None:
         ("GET", "/v1/nothing", None, 404, "/v1/nothing"),
         ("DELETE", "/v1/runs", None, 405, "DELETE"),
         ("GET", "/v1/runs?limit=0", None, 422, "limit"),
+        ("GET", f"/v1/events?after={10**23}", None, 422, "after"),
+        ("GET", "/v1/events?after=-1", None, 422, "after"),
     ],
 )
 def test_errors_have_one_form(client: httpx.Client, method: str, path: str, body: Any, status: int, told: str) -> None:
     answer = client.request(method, path, json=body)
     assert answer.status_code == status
     assert told in error_of(answer)["message"]
+
+
+def test_what_nobody_foresaw_is_an_error_of_that_form_and_the_server_goes_on(client: httpx.Client, lab: Lab) -> None:
+    (lab.root / "catalog.sqlite").rename(lab.root / "moved")
+    lab.catalog.close()
+    assert error_of(client.get("/v1/runs"))["type"] == "internal"
+    lab.catalog.close()
+    (lab.root / "moved").replace(lab.root / "catalog.sqlite")
+    assert client.get("/v1/runs").status_code == 200
+    unread = client.post("/v1/intents", content=b"\xff{", headers={"Content-Type": "application/json"})
+    assert (unread.status_code, error_of(unread)["type"]) == (400, "invalid")
 
 
 def test_the_token_the_host_and_the_origin_are_checked(client: httpx.Client) -> None:
@@ -200,6 +215,12 @@ def test_a_pipeline_can_be_scheduled_and_an_unknown_task_is_named(lab: Lab, tmp_
     assert lab.result(do(lab, "two")[0]).status == "done"
     with pytest.raises(PlanError, match="no task 'tow'; did you mean 'two'"):
         do(lab, "tow")
+
+
+def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    failed = CliRunner().invoke(app, ["serve", "--lab", str(tmp_path / "typo"), "--port", "0"])
+    assert failed.exit_code == 1 and "there is no lab in" in failed.stderr
+    assert not (tmp_path / "typo").exists()
 
 
 def test_as_a_program_it_serves_until_it_is_told_to_end(lab: Lab) -> None:

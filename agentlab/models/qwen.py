@@ -80,7 +80,9 @@ class Qwen:
         tokens = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         window: int = self.model.config.max_position_embeddings
         if len(tokens) >= window:
-            raise LabError(f"the prompt has {len(tokens)} tokens, {self.name} takes {window}; show it fewer tables")
+            raise LabError(
+                f"the prompt has {len(tokens)} tokens, {self.name} takes {window}; say less, or show it fewer tables"
+            )
         most = min(self.most_tokens, window - len(tokens))
         with _threads(1 if self.model.num_parameters() < _SMALL else torch.get_num_threads()):
             return self._decoder.decode(tokens, prompt.grammar, most, avoid)

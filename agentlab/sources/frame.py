@@ -41,7 +41,7 @@ _TESTS: tuple[tuple[Any, ColumnType], ...] = (
 def save_frame(root: Path, name: str, frame: pd.DataFrame, time_column: str | None = None) -> FrameSource:
     """Keep a frame in the lab as a source with one resource of the same name; a named index becomes a column.
 
-    Moments with a zone become UTC without one, and decimals floats. LabError for a frame that no table can hold.
+    Moments with a zone become UTC without one, decimals floats, periods text. LabError for what no table can hold.
     """
     if not re.fullmatch(r"[A-Za-z_]\w*", name):
         raise LabError(f"{name!r} is no name for a source; use letters, digits and '_', a letter first")
@@ -91,7 +91,7 @@ def _table(frame: pd.DataFrame) -> pa.Table:
 
 
 def _column(series: pd.Series[Any], name: str) -> tuple[ColumnType, pa.Array]:
-    if series.dtype == object:
+    if series.dtype == object or isinstance(series.dtype, pd.PeriodDtype):
         return typed([_plain(value) for value in series])
     try:
         return _ours(pa.Array.from_pandas(series))
