@@ -440,8 +440,9 @@ def test_asked_again_after_a_fault_a_model_from_scratch_thinks_of_something_else
 
 def test_one_more_action_must_be_likely_enough():
     model = Qwen(base.OFFLINE)
-    view = View(tables={"staging.orders": {"id": "int", "status": "text", "price": "float"}})
-    prompt = Slots().prompt(Ask("rename status to state and drop the price column", None, view))
+    view = View(tables={"staging.orders": {"customer_id": "int", "quantity": "int", "unit_price": "float"}})
+    said = "Add a calculated column for total revenue and rename the customer_id field to cust_id."
+    prompt = Slots().prompt(Ask(said, None, view))
     assert "\n" in model.tokenizer.decode(model.answer(prompt).tokens)
     model._decoder.sure = 1.1
     assert "\n" not in model.tokenizer.decode(model.answer(prompt).tokens)
