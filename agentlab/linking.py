@@ -286,7 +286,9 @@ def _longest(cut: list[Token], at: int, index: Index) -> tuple[int, list[Hit]]:
         if token.kind == "quoted" and size > 1:
             break
         if size == 1 or not _is_function(token):
-            words += parts(token.value)
+            # As in the index: `created_at` is known by "created" alone.
+            own = parts(token.value)
+            words += [word for word in own if word not in FUNCTION_WORDS] or own
             # A word said twice starts a second name: "customer_id to cust_id" is two.
             if len(set(words)) < len(words) and size > 1:
                 break

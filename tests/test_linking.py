@@ -50,6 +50,13 @@ def test_a_column_is_found_however_it_is_written(said: str, column: str) -> None
     assert column in marks(f"drop {said} now", "c")
 
 
+@pytest.mark.parametrize("said", ["admitted_at", "admitted at", "Admitted_At", "`admitted_at`"])
+def test_a_column_with_a_small_word_in_its_name_is_found(said: str) -> None:
+    view = View(tables={"visits": {"weight": "float", "admitted_at": "timestamp"}})
+    linked = link(f"sort by {said}, newest first", Index(view))
+    assert [linked.slots[slot] for slot in linked.of("c")] == ["admitted_at"]
+
+
 def test_sources_resources_stores_queries_and_tasks_are_found() -> None:
     assert marks("pull orders from the sales API", "s") == ["sales_api"]
     assert "sales_api.orders" in marks("pull orders from the sales API", "r")
