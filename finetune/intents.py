@@ -91,9 +91,6 @@ class Speaker:
     def say(self, *columns: Column) -> str:
         return speech.listing(self.r, [speech.column(self.r, c.name) for c in columns])
 
-    def role_column(self, role: str) -> Column:
-        return self.pick(lambda c: c.role == role)
-
 
 def col(c: Column) -> str:
     """A column in marked SQL."""
