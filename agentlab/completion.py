@@ -26,6 +26,8 @@ _ABOUT = {
     "store": "Into which store?",
     "query": "Which query do you mean?",
     "task": "What should run then?",
+    "file": "Which file?",
+    "snapshot": "Which snapshot or version?",
 }
 _REASON = {
     "scope": "That is outside what the data agents do: ingest, check, transform, store and optimize tables.",

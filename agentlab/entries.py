@@ -17,7 +17,10 @@ from agentlab.actions.base import ColumnType, Schema
 from agentlab.errors import LabError, PlanError, unknown
 from agentlab.events import now
 
-EntryKind = Literal["table", "source", "store", "schedule", "layout", "query", "report", "review", "pipeline"]
+EntryKind = Literal[
+    "table", "source", "store", "schedule", "layout", "query", "report", "review", "pipeline",
+    "check", "limit", "retention", "snapshot", "sync",
+]  # fmt: skip
 KINDS: tuple[EntryKind, ...] = get_args(EntryKind)
 
 #: What says which entry: its kind and its name.

@@ -15,6 +15,8 @@ from typing import Any, Literal, Self
 import pandas as pd
 
 from agentlab import commits, display, pipelines, policy, provenance, reviews, workload
+from agentlab.acting.optimization import Views
+from agentlab.acting.storage import upcoming
 from agentlab.actions import Role
 from agentlab.agents import Agent, role_of, view_of
 from agentlab.catalog import Catalog
@@ -27,14 +29,12 @@ from agentlab.intents import check_intent
 from agentlab.models import Model
 from agentlab.models import load as load_model
 from agentlab.orchestrator import Orchestrator, new_id
-from agentlab.perform import upcoming
 from agentlab.pipelines import PipelineDoc
 from agentlab.plan import Origin, Plan, action_from
 from agentlab.runs import Approve, OnEvent, PipelineResult, Reviews, RunResult, result_of, undoable
 from agentlab.sources import read_doc, save_frame, save_token, token_file
 from agentlab.stores import StoreDoc
 from agentlab.talks import Talk, Talks
-from agentlab.tuning import Views
 from agentlab.view import View
 from agentlab.workload import LayoutDoc, QueryDoc
 

@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from agentlab import pipelines, refreshing, reviews, tuning
+from agentlab import pipelines, refreshing, reviews
+from agentlab.acting import Outcome, Workspace, perform
 from agentlab.actions import Role
 from agentlab.agents import Agent, role_of, said, settled, view_of
 from agentlab.catalog import Catalog
@@ -24,7 +25,6 @@ from agentlab.entries import Run
 from agentlab.errors import AgentlabError, LabError, PlanError
 from agentlab.events import Event, now
 from agentlab.models import Model
-from agentlab.perform import Outcome, Workspace, perform
 from agentlab.pipelines import PipelineDoc
 from agentlab.plan import Plan
 from agentlab.policy import Policy, tuned_by_itself
@@ -37,8 +37,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("agentlab")
 
-#: Registers what the optimization agent does.
-__all__ = ["Orchestrator", "Talk", "new_id", "tuning"]
+__all__ = ["Orchestrator", "Talk", "new_id"]
 
 Json = dict[str, Any]
 

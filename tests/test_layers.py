@@ -30,7 +30,7 @@ LAYERS: dict[int, str] = {
         "compile conversion copies engine fixes layouts models profiles projection quality queries results"
         " rows sources stores tune workload"
     ),
-    4: "agents display durable orchestrator perform pipelines policy provenance refreshing reviews runs talks tuning",
+    4: "acting agents display durable orchestrator pipelines policy provenance refreshing reviews runs talks",
     5: "lab",
     6: "__main__ cli demo report schedules serve story",
 }

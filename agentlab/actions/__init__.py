@@ -7,10 +7,25 @@ from __future__ import annotations
 
 from agentlab.actions.abstain import Clarify, Refuse
 from agentlab.actions.base import ROLES, Action, ColumnType, Role, Schema, kind_of
-from agentlab.actions.ingestion import Pull
-from agentlab.actions.optimization import Diagnose, Index, Materialize, OrderBy, Partition, Recommend
-from agentlab.actions.quality import Analyze, Quarantine, SuggestFixes
-from agentlab.actions.storage import Provision, Publish, Schedule, cron_of
+from agentlab.actions.ingestion import DescribeSource, LoadFile, Pull, Sync
+from agentlab.actions.optimization import Compact, Diagnose, Index, Materialize, OrderBy, Partition, Recommend, Throttle
+from agentlab.actions.quality import Analyze, Check, Compare, FindOutliers, Quarantine, SuggestFixes
+from agentlab.actions.storage import (
+    Drop,
+    Export,
+    Pause,
+    Provision,
+    Publish,
+    Resize,
+    Restore,
+    Resume,
+    Retain,
+    Schedule,
+    TakeSnapshot,
+    Unschedule,
+    Usage,
+    cron_of,
+)
 from agentlab.actions.transformation import (
     Aggregate,
     Cast,
@@ -37,12 +52,13 @@ from agentlab.actions.transformation import (
 )
 
 _ALL: tuple[type[Action], ...] = (
-    *(Pull,),
-    *(Analyze, SuggestFixes, Quarantine),
+    *(Pull, LoadFile, Sync, DescribeSource),
+    *(Analyze, SuggestFixes, Quarantine, Check, FindOutliers, Compare),
     *(Rename, Derive, Cast, DropColumns, Select, Reorder, Filter, Dedupe, Sort, Limit, Sample, Fill, Replace),
     *(NormalizeText, Split, Join, Union, Aggregate, Pivot, Unpivot),
-    *(Provision, Publish, Schedule),
-    *(Diagnose, Recommend, Index, OrderBy, Partition, Materialize),
+    *(Provision, Publish, Export, Schedule, Unschedule, Pause, Resume, Retain),
+    *(TakeSnapshot, Restore, Resize, Usage, Drop),
+    *(Diagnose, Recommend, Index, OrderBy, Partition, Materialize, Compact, Throttle),
     *(Clarify, Refuse),
 )
 
@@ -54,7 +70,7 @@ def of(role: Role | None) -> dict[str, type[Action]]:
     """The actions within a role's authority and those anyone may take; all of them for None.
 
     >>> list(of("ingestion"))
-    ['pull', 'clarify', 'refuse']
+    ['pull', 'load_file', 'sync', 'describe_source', 'clarify', 'refuse']
     """
     return {name: cls for name, cls in ACTIONS.items() if role is None or cls.agent in (role, None)}
 
@@ -66,22 +82,31 @@ __all__ = [
     "Aggregate",
     "Analyze",
     "Cast",
+    "Check",
     "Clarify",
     "ColumnType",
+    "Compact",
+    "Compare",
     "Dedupe",
     "Derive",
+    "DescribeSource",
     "Diagnose",
+    "Drop",
     "DropColumns",
+    "Export",
     "Fill",
     "Filter",
+    "FindOutliers",
     "Index",
     "Join",
     "Limit",
+    "LoadFile",
     "Materialize",
     "Measure",
     "NormalizeText",
     "OrderBy",
     "Partition",
+    "Pause",
     "Pivot",
     "Provision",
     "Publish",
@@ -92,6 +117,10 @@ __all__ = [
     "Rename",
     "Reorder",
     "Replace",
+    "Resize",
+    "Restore",
+    "Resume",
+    "Retain",
     "Role",
     "Sample",
     "Schedule",
@@ -100,9 +129,14 @@ __all__ = [
     "Sort",
     "Split",
     "SuggestFixes",
+    "Sync",
+    "TakeSnapshot",
+    "Throttle",
     "Transform",
     "Union",
     "Unpivot",
+    "Unschedule",
+    "Usage",
     "cron_of",
     "kind_of",
     "of",

@@ -11,9 +11,21 @@ class Clarify(Action):
     """Ask, because something needed is missing or could mean two things. Nothing runs."""
 
     question: Text
-    about: Literal["column", "name", "type", "value", "how", "table", "source", "when", "store", "query", "task"] = (
-        "how"
-    )
+    about: Literal[
+        "column",
+        "name",
+        "type",
+        "value",
+        "how",
+        "table",
+        "source",
+        "when",
+        "store",
+        "query",
+        "task",
+        "file",
+        "snapshot",
+    ] = "how"
 
 
 class Refuse(Action):

@@ -49,6 +49,11 @@ Query = Annotated[str, Kind("query"), Field(description="the name of a logged qu
 Expr = Annotated[str, Kind("expr"), Field(description="a SQL scalar expression over the table's columns")]
 Where = Annotated[str, Kind("where"), Field(description="a SQL condition over the table's columns")]
 Value = Annotated[Scalar, Kind("value"), Field(description="a literal value")]
+File = Annotated[str, Kind("file"), Field(description="a data file in the lab's folder")]
+NewFile = Annotated[str, Kind("new_file"), Field(description="a path in the lab's folder to write to")]
+Snapshot = Annotated[str, Kind("snapshot"), Field(description="the name of a snapshot")]
+NewSnapshot = Annotated[str, Kind("new_snapshot"), Field(description="a name for a new snapshot")]
+Schedules = Annotated[str, Kind("scheduled"), Field(description="the task of a schedule that exists")]
 Text = Annotated[str, Kind("text")]
 
 

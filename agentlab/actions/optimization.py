@@ -6,7 +6,8 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from agentlab.actions.base import Action, Column, NewTable, Query, Role, Table
+from agentlab.actions.base import Action, Column, NewTable, Query, Role, Source, Table
+from agentlab.actions.storage import When
 
 Columns = Annotated[tuple[Column, ...], Field(min_length=1)]
 
@@ -60,8 +61,29 @@ class Partition(Action):
 
 
 class Materialize(Action):
-    """Keep a query's result, and answer the query from it while its tables haven't changed."""
+    """Keep a query's result, and answer the query from it while its tables haven't changed.
+
+    With `refresh` it is computed again at these times; without, the first query after a change computes it.
+    """
 
     agent: ClassVar[Role | None] = "optimization"
     query: Query
     name: NewTable | None = None
+    refresh: When | None = None
+
+
+class Compact(Action):
+    """Rewrite a table that lies in many small files as few large ones."""
+
+    agent: ClassVar[Role | None] = "optimization"
+    table: Table
+
+
+class Throttle(Action):
+    """Limit how fast a source is read: rows a second, or requests at once."""
+
+    agent: ClassVar[Role | None] = "optimization"
+    exactly_one: ClassVar[tuple[str, ...]] = ("rows_per_second", "concurrency")
+    source: Source
+    rows_per_second: Annotated[int, Field(ge=1)] | None = None
+    concurrency: Annotated[int, Field(ge=1)] | None = None

@@ -7,7 +7,21 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator
 
-from agentlab.actions.base import Action, Column, Kind, NewStore, Role, Store, Table, Text
+from agentlab.actions.amounts import Size, Span, Zone
+from agentlab.actions.base import (
+    Action,
+    Column,
+    Kind,
+    NewFile,
+    NewSnapshot,
+    NewStore,
+    Role,
+    Schedules,
+    Snapshot,
+    Store,
+    Table,
+    Text,
+)
 
 _DAYS = ("sundays", "mondays", "tuesdays", "wednesdays", "thursdays", "fridays", "saturdays")
 PERIODS = ("hourly", "nightly", "daily", "weekdays", "weekends", "weekly", "monthly", *_DAYS)
@@ -65,13 +79,19 @@ When = Annotated[str, Kind("when"), AfterValidator(_readable)]
 
 
 class Provision(Action):
-    """Create a store: a place where finished tables live, in one format."""
+    """Create a store: a place where finished tables live, in one format, split by columns, up to a quota.
+
+    `location` is a folder of the lab, `s3://bucket/prefix`, or for postgres the name of a registered database; None is
+    the lab's own place.
+    """
 
     agent: ClassVar[Role | None] = "storage"
     store: NewStore
     kind: Literal["columnar"] = "columnar"
-    format: Literal["parquet", "duckdb"] = "parquet"
+    format: Literal["parquet", "duckdb", "delta", "postgres"] = "parquet"
     partition_by: tuple[Column, ...] = ()
+    location: Annotated[str, Kind("location")] | None = None
+    quota: Size | None = None
 
 
 class Publish(Action):
@@ -83,13 +103,106 @@ class Publish(Action):
     mode: Literal["replace", "append"] = "replace"
 
 
+class Export(Action):
+    """Write a table to a file of the lab's folder. Without `path` it is `exports/<table>.<format>`."""
+
+    agent: ClassVar[Role | None] = "storage"
+    table: Table
+    path: NewFile | None = None
+    format: Literal["csv", "jsonl", "parquet", "excel"] | None = None
+
+
 class Schedule(Action):
     """Do a task again and again: a saved pipeline, by its name, or `S refresh`, which brings the store S up to date."""
 
     agent: ClassVar[Role | None] = "storage"
     task: Text
     when: When
+    zone: Zone | None = None
 
     @property
     def cron(self) -> str:
         return cron_of(self.when)
+
+
+class Unschedule(Action):
+    """Take a schedule away."""
+
+    agent: ClassVar[Role | None] = "storage"
+    task: Schedules
+
+
+class Pause(Action):
+    """Keep a schedule, but don't do its task until it is resumed."""
+
+    agent: ClassVar[Role | None] = "storage"
+    task: Schedules
+
+
+class Resume(Action):
+    """Do a paused schedule's task again at its times."""
+
+    agent: ClassVar[Role | None] = "storage"
+    task: Schedules
+
+
+class Retain(Action):
+    """Keep rows for some time only: those whose `column` is older are archived, or deleted, whenever retention runs.
+
+    `column` is a date or timestamp. Archived rows go to `archive.<table>`. Deleting waits for approval.
+    """
+
+    agent: ClassVar[Role | None] = "storage"
+    table: Table
+    column: Column
+    older_than: Span
+    then: Literal["archive", "delete"] = "archive"
+
+
+class TakeSnapshot(Action):
+    """Give a table's present version a name by which it can be restored."""
+
+    agent: ClassVar[Role | None] = "storage"
+    table: Table
+    name: NewSnapshot | None = None
+
+    @classmethod
+    def tool(cls) -> str:
+        return "snapshot"
+
+
+class Restore(Action):
+    """Bring a table back to a snapshot or a version, as a new version.
+
+    A negative `version` counts back: -1 is the one before the present one.
+    """
+
+    agent: ClassVar[Role | None] = "storage"
+    exactly_one: ClassVar[tuple[str, ...]] = ("snapshot", "version")
+    table: Table
+    snapshot: Snapshot | None = None
+    version: int | None = None
+
+
+class Resize(Action):
+    """Change how much a store may hold."""
+
+    agent: ClassVar[Role | None] = "storage"
+    store: Store
+    quota: Size
+
+
+class Usage(Action):
+    """Say how much a store holds, by table, and how near it is to its quota; every store without `store`."""
+
+    agent: ClassVar[Role | None] = "storage"
+    store: Store | None = None
+
+
+class Drop(Action):
+    """Take a table or a store out of the catalog. It waits for approval, and can be undone."""
+
+    agent: ClassVar[Role | None] = "storage"
+    exactly_one: ClassVar[tuple[str, ...]] = ("table", "store")
+    table: Table | None = None
+    store: Store | None = None

@@ -10,11 +10,11 @@ from typing import Any
 import ibis
 
 from agentlab import copies, workload
+from agentlab.acting.base import Outcome, Workspace, perform
 from agentlab.actions import Diagnose, Index, Materialize, OrderBy, Partition, Recommend
 from agentlab.engine import Engine
 from agentlab.entries import Entries
 from agentlab.errors import PlanError
-from agentlab.perform import Outcome, Workspace, perform
 from agentlab.stores import StoreDoc, read_store
 from agentlab.workload import Bench, LayoutDoc, QueryDoc, Tuning
 

@@ -9,13 +9,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from agentlab.acting import Workspace
+from agentlab.acting.optimization import Views, keep
 from agentlab.lab import Lab
 from agentlab.models import Scripted
-from agentlab.perform import Workspace
 from agentlab.plan import Plan
 from agentlab.queries import check
 from agentlab.runs import RunResult
-from agentlab.tuning import Views, keep
 from agentlab.workload import Bench, Candidate, LayoutDoc, Tuning, try_layout
 
 ROWS = 300_000

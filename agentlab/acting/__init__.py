@@ -1,0 +1,9 @@
+"""Acting: one function an action, which prepares in a run's draft what the action does, and tells it in words."""
+
+from __future__ import annotations
+
+from agentlab.acting import ingestion, optimization, quality, storage, transformation
+from agentlab.acting.base import Outcome, Workspace, perform
+
+#: The agents' modules register with `perform` what their actions do.
+__all__ = ["Outcome", "Workspace", "ingestion", "optimization", "perform", "quality", "storage", "transformation"]
