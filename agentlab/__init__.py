@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from agentlab.agents import Agent
+    from agentlab.evaluation import evaluate
     from agentlab.lab import Lab
     from agentlab.models import Model
     from agentlab.plan import Plan
 
 __version__ = "0.1.0"
 
-_WHERE = {"Agent": "agentlab.agents", "Lab": "agentlab.lab", "Model": "agentlab.models", "Plan": "agentlab.plan"}
+_WHERE = {
+    **{"Agent": "agentlab.agents", "Lab": "agentlab.lab", "Model": "agentlab.models", "Plan": "agentlab.plan"},
+    "evaluate": "agentlab.evaluation",
+}
 
-__all__ = ["Agent", "Lab", "Model", "Plan", "__version__"]
+__all__ = ["Agent", "Lab", "Model", "Plan", "__version__", "evaluate"]
 
 
 def __getattr__(name: str) -> Any:

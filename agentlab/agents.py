@@ -23,6 +23,7 @@ from agentlab.models import Model
 from agentlab.plan import Origin, Plan
 from agentlab.prompts import Ask
 from agentlab.rules import Issue, check
+from agentlab.tasks import tasks as known_tasks
 from agentlab.view import View
 
 #: A text column with more distinct values than this isn't listed to models.
@@ -115,15 +116,16 @@ def view_of(catalog: Catalog | Draft, engine: Engine) -> View:
     """What a planner sees of a lab, or of a run's draft: of tables, names, types and short lists of values."""
     root = catalog.catalog if isinstance(catalog, Draft) else catalog
     tables = sorted(catalog.entries("table"), key=lambda entry: entry.at, reverse=True)
-    tables.sort(key=lambda entry: entry.name.startswith("quarantine."))
+    tables.sort(key=lambda entry: entry.name.startswith(("quarantine.", "archive.")))
     stores = [entry.name for entry in catalog.entries("store")]
-    pipelines = [entry.name for entry in catalog.entries("pipeline")]
     return View(
         tables={entry.name: entry.doc["schema"] for entry in tables},
         sources={entry.name: tuple(entry.doc["resources"]) for entry in catalog.entries("source")},
         stores=tuple(stores),
         queries=tuple(entry.name for entry in catalog.entries("query")),
-        tasks=(*pipelines, *(f"{store} refresh" for store in stores)),
+        tasks=tuple(known_tasks(catalog, tables=[entry.name for entry in tables])),
+        snapshots=tuple(entry.name for entry in catalog.entries("snapshot")),
+        scheduled=tuple(entry.name for entry in catalog.entries("schedule")),
         values={entry.name: found for entry in tables if (found := _values(entry, engine, root))},
         origins={entry.name: names for entry in tables if (names := tuple(_origins(entry, root)))},
     )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
-from agentlab.actions import Action, Pull, Transform
+from agentlab.actions import Action, LoadFile, Publish, Pull, Transform
 from agentlab.catalog import Catalog
 from agentlab.draft import Draft
 from agentlab.entries import Entries, Entry, TableDoc
 from agentlab.errors import LabError
 from agentlab.simulation import World, writes
+from agentlab.snapshots import beneath
 
 
 def removal_needs_approval(before_rows: int, after_rows: int) -> bool:
@@ -27,6 +29,10 @@ def replaces_work(action: Action, world: World) -> Iterator[str]:
     The same way is a pull of the same source, or the same call; what the run of that way went on to cause (the steps of
     its pipeline, its reactions) belongs to it, and would be done again.
     """
+    if isinstance(action, Publish):
+        # Of a table that the plan itself makes anew, only the run can say what it is made of.
+        why = None if action.table in world.changed else replaces_published(action, world.entries)
+        yield from [why] if why else []
     entry = _replaced(action, world)
     if entry is not None and not _same_way(action, entry, _catalog(world.entries)):
         made = entry.doc.get("call", {}).get("name", "another action")
@@ -34,9 +40,69 @@ def replaces_work(action: Action, world: World) -> Iterator[str]:
         yield f"{action.tool()} would replace {what}"
 
 
+def replaces_published(action: Publish, entries: Entries) -> str | None:
+    """Why publishing would replace another run's table in the store, so that a person must agree; None if it doesn't.
+
+    What the store holds is of our own making when its rows went on into the table's present version, or when both begin
+    in the same way: by the same call, a pull of the same source, the same intent or pipeline.
+    """
+    catalog = _catalog(entries)
+    store = catalog.find("store", action.store)
+    held = (store.doc.get("tables") or {}).get(action.table.rpartition(".")[2]) if store else None
+    if action.mode == "append" or held is None or not isinstance(catalog, Catalog):
+        return None
+    now = _stem(list(_versions(action.table, entries)))
+    then = next((v for v in catalog.history("table", held["source"]) if v.n == held["version"]), None)
+    if then is not None and (then.n in {v.n for v in now} or _same_stem(now[-1:], _stem(list(beneath(then, catalog))), catalog)):
+        return None
+    made = f"version {held['version']} of {held['source']}" + (f", made by run {then.run}" if then else "")
+    rows = f"{held['rows']:,} rows"
+    return f"{action.tool()} would replace what {action.store} holds of {held['source']}, {rows}: {made}, in another way"
+
+
+def _versions(table: str, entries: Entries) -> Iterator[Entry]:
+    """A table's versions as a run has them, newest first, and those that they were made on."""
+    catalog = _catalog(entries)
+    own = [e for e in entries.history("table", table) if e.run == entries.run] if isinstance(entries, Draft) else []
+    below = beneath(catalog.find("table", table), catalog) if isinstance(catalog, Catalog) else iter(())
+    return chain(reversed(own), below)
+
+
+def _stem(versions: list[Entry]) -> list[Entry]:
+    """The versions down to the one in which the rows begin, made without regard to what was there before it."""
+    last = next((place for place, version in enumerate(versions) if _begins(version)), len(versions) - 1)
+    return versions[: last + 1]
+
+
+def _begins(entry: Entry) -> bool:
+    call = entry.doc.get("call") or {}
+    name, given = call.get("name"), call.get("arguments", {})
+    if name in ("pull", "load_file"):
+        return bool(given.get("mode", "replace") == "replace")
+    return name not in ("sync", "restore") and entry.name != given.get("table")
+
+
+def _same_stem(now: list[Entry], then: list[Entry], catalog: Catalog) -> bool:
+    """Whether two lines of versions of one table begin in the same way."""
+    if not now or not then:
+        return False
+    one, other = now[-1], then[-1]
+    same_call = one.doc.get("call") and one.doc["call"] == other.doc.get("call")
+    same_source = one.doc.get("source") and one.doc["source"] == other.doc.get("source")
+    return bool(same_call or same_source) or _intent(one.run, catalog) == _intent(other.run, catalog)
+
+
+def _intent(run: str, catalog: Catalog) -> str:
+    """What was asked for, of the run that began it all; a run that isn't known is itself only."""
+    try:
+        return catalog.run(_origin(run, catalog)).intent
+    except LabError:
+        return run
+
+
 def _replaced(action: Action, world: World) -> Entry | None:
     """What is there now and would be lost, whatever the plan does to it first; its own tables a plan may replace."""
-    replaces = (isinstance(action, Pull) and action.mode == "replace") or (
+    replaces = (isinstance(action, Pull | LoadFile) and action.mode == "replace") or (
         isinstance(action, Transform) and action.into not in (None, action.table)
     )
     target = writes(action) if replaces else None
@@ -55,7 +121,7 @@ def _same_way(action: Action, entry: Entry, catalog: Entries) -> bool:
     if not isinstance(catalog, Catalog):
         return _makes(action, entry)
     chain = ""
-    for version in _beneath(entry, catalog):
+    for version in beneath(entry, catalog):
         origin = _origin(version.run, catalog)
         if origin != (chain or origin):
             return False
@@ -63,23 +129,6 @@ def _same_way(action: Action, entry: Entry, catalog: Entries) -> bool:
             return True
         chain = "" if _adds(action, version) else origin
     return False
-
-
-def _beneath(entry: Entry | None, catalog: Catalog) -> Iterator[Entry]:
-    """A version and those that it was made on, newest first; what was undone isn't among them."""
-    while entry:
-        yield entry
-        n = _before(entry, catalog)
-        entry = catalog.version("table", entry.name, n) if n else None
-
-
-def _before(entry: Entry, catalog: Catalog) -> int | None:
-    """The version that was current when this one was made, if any. A run may have made several, one on the other."""
-    sql = "SELECT n FROM versions WHERE kind = 'table' AND name = ? AND run = ? AND n = ?"
-    if catalog.database.query(sql, entry.name, entry.run, entry.n - 1):
-        return entry.n - 1
-    sql = "SELECT before FROM changes JOIN commits USING (seq) WHERE kind = 'table' AND name = ? AND run = ?"
-    return next((row["before"] for row in catalog.database.query(sql, entry.name, entry.run)), None)
 
 
 def _makes(action: Action, entry: Entry) -> bool:

@@ -153,7 +153,7 @@ class Catalog(Entries):
 
     def _orphans(self, older_than: float) -> list[Path]:
         kept = set(self._named())
-        unnamed = [path for path in written(self.root) if path not in kept and not self._live(path)]
+        unnamed = [path for path in written(self.root) if path not in kept and self._ours(path) and not self._live(path)]
         return [path for path in unnamed if time.time() - _touched(path) > older_than]
 
     def _named(self) -> Iterator[Path]:
@@ -164,7 +164,12 @@ class Catalog(Entries):
         )
         for row in self.database.query(sql):
             place, *_ = parts = Path(row["path"]).parts or ("",)
-            yield self.root.joinpath(*parts[: DEPTHS.get(place, 1)])
+            yield self.root.joinpath(*parts[: DEPTHS.get(place, len(parts))])
+
+    def _ours(self, path: Path) -> bool:
+        """Whether a run wrote it: in the lab's own folders all is, in one that a store has elsewhere others may write."""
+        sql = "SELECT 1 FROM runs WHERE id = ?"
+        return path.relative_to(self.root).parts[0] in DEPTHS or bool(self.database.query(sql, run_of(self.root, path)))
 
     def _live(self, path: Path) -> bool:
         sql = "SELECT json_extract(doc, '$.status') AS status FROM runs WHERE id = ?"

@@ -9,6 +9,9 @@ from pathlib import Path
 #: Where runs write: for each folder of the lab, how many names lead to what one run wrote.
 DEPTHS: Mapping[str, int] = {"tables": 3, "stores": 4, "layouts": 2}
 
+#: The file that names the folders which stores have elsewhere in the lab, one a line.
+_NOTED = "stores/.elsewhere"
+
 
 def discard(root: Path, run: str) -> None:
     """Remove every folder that a run wrote in the lab at `root`. Only for a run that hasn't committed."""
@@ -17,10 +20,18 @@ def discard(root: Path, run: str) -> None:
         _remove_empty(path.parent, root)
 
 
+def note(root: Path, folder: str) -> None:
+    """Remember a folder of the lab, relative to it, in which runs write as they do in that of a store."""
+    if folder not in (known := _noted(root)) and not folder.startswith("stores/"):
+        (root / "stores").mkdir(exist_ok=True)
+        (root / _NOTED).write_text("\n".join([*known, folder]), encoding="utf-8")
+
+
 def written(root: Path) -> Iterator[Path]:
     """All that runs have written in the lab at `root`, finished or not."""
-    for folder, depth in DEPTHS.items():
-        found = root.glob("/".join([folder, *["*"] * (depth - 1)]))
+    elsewhere = {folder: len(Path(folder).parts) + 2 for folder in _noted(root)}
+    for folder, depth in {**DEPTHS, **elsewhere}.items():
+        found = root.glob("/".join([folder, *["*"] * (depth - len(Path(folder).parts))]))
         yield from (path for path in found if run_of(root, path))
 
 
@@ -31,8 +42,15 @@ def run_of(root: Path, path: Path) -> str:
     ('r1-s2', 'r1-s2')
     """
     # `v3-<run>`, `order_t_c-<run>.2`, `.trying-<run>`: what stands before the first dash never has one itself.
-    name = path.name if path.relative_to(root).parts[0] == "stores" else path.name.partition("-")[2]
-    return name.partition(".")[0]
+    name = path.name.partition("-")[2] if path.relative_to(root).parts[0] in ("tables", "layouts") else path.name
+    # A Delta table has its log beside what runs wrote, and a run's id begins with a letter or a digit.
+    return "" if name.startswith("_") else name.partition(".")[0]
+
+
+def _noted(root: Path) -> list[str]:
+    """The folders that stores have elsewhere in the lab."""
+    path = root / _NOTED
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 
 
 def _remove_empty(folder: Path, root: Path) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from agentlab.display import Progress
+    from agentlab.evaluation import Judged
     from agentlab.lab import Lab
     from agentlab.runs import Review, RunResult
 
@@ -119,6 +120,7 @@ def plan(intent: str, lab: Folder = HERE, agent: Role = None, model: Named = Non
         made = opened.plan(said, agent=role)
     calls = [{"action": call["name"], "arguments": call["arguments"]} for call in made.to_calls()]
     told = {"status": made.status, "plan": calls, "agents": made.agents, "confidence": made.confidence}
+    told |= {"breaks": list(made.breaks)} if made.breaks else {}
     _say(
         {**told, "model": made.origin.model, "plan_ms": made.origin.milliseconds},
         as_json,
@@ -272,6 +274,22 @@ def events(
 
 
 @app.command()
+def retention(
+    enforce: Annotated[bool, typer.Option("--enforce", help="let the rows go that are too old")] = False,
+    lab: Folder = HERE,
+    as_json: Json = False,
+) -> None:
+    """What is kept how long, and how many rows are too old now; with --enforce they go, a run for each rule."""
+    with _opened(lab, existing=True) as opened:
+        results = opened.enforce() if enforce else []
+        rules = opened.retention()
+    told = {"rules": [rule.model_dump() for rule in rules], "runs": [result.to_dict() for result in results]}
+    lines = [str(result) for result in results] or [f"{rule}: {rule.matching:,} rows now" for rule in rules]
+    _say(told, as_json, lambda d: d.terminal.lines(lines or ["no rule, or no row is too old"]))
+    raise typer.Exit(1 if any(result.status == "failed" for result in results) else 0)
+
+
+@app.command()
 def serve(
     lab: Folder = HERE,
     host: Annotated[str, typer.Option(help="where to listen; anything but loopback lets others in")] = "127.0.0.1",
@@ -295,6 +313,34 @@ def demo(
     from agentlab.story import tell
 
     raise typer.Exit(tell(lab, model=model, ask=ask))
+
+
+@app.command()
+def evaluate(
+    path: Annotated[Path, typer.Argument(metavar="FILE|FOLDER", help="cases, JSONL; of a folder, all its .jsonl files")],
+    agent: Annotated[
+        str | None, typer.Option("--agent", help="only the cases of this agent, or of routing", show_default="all")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="as elsewhere; or 'scripted': each case's own plan", show_default="offline"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Carry out cases, each in a fresh lab, from the sentence to the end state; say how many hold.
+
+    It ends with 0 whatever the share is, and with 2 where a case isn't of the form.
+    """
+    from agentlab.evaluation import FormError
+    from agentlab.evaluation import evaluate as carry_out
+
+    try:
+        result = carry_out(path, model=model, agent=agent, progress=lambda *told: typer.echo(_case(*told), err=True))
+    except FormError as fault:
+        for line in str(fault).splitlines():
+            typer.echo(f"error: {line}", err=True)
+        raise typer.Exit(2) from fault
+    typer.echo(result.to_json() if as_json else str(result))
 
 
 @app.command()
@@ -351,6 +397,12 @@ def _resource(text: str) -> tuple[str, dict[str, Any]]:
 def _table(lab: Lab, entry: Any) -> dict[str, Any]:
     keep = ("path", "schema", "rows", "bytes", "source")
     return {"table": entry.name, "version": entry.n, "run": entry.run, **{k: entry.doc.get(k) for k in keep}}
+
+
+def _case(case: Judged, number: int, many: int) -> str:
+    """A line of progress."""
+    ended = {True: "passed", False: "failed", None: "skipped"}[case.passed]
+    return f"{number}/{many} {ended} {case.id}" + (f": {case.why}" if case.why else "")
 
 
 def _records(frame: Any) -> list[dict[str, Any]]:

@@ -45,11 +45,11 @@ from agentlab.conversion import common, convert, literal
 from agentlab.engine import DTYPES, explained, schema_of, type_of
 from agentlab.errors import PlanError, unknown
 from agentlab.expressions import parse
-from agentlab.projection import Counts, counts, joined, lineage, projection
-from agentlab.rows import derived, numbered, satisfying, unnumbered
+from agentlab.projection import Counts, Matches, counts, joined, lineage, projection
+from agentlab.rows import derived, first, numbered, placed, satisfying, unnumbered
 from agentlab.simulation import united
 
-__all__ = ["Counts", "compile", "counts", "form", "lineage", "projection", "spelled"]
+__all__ = ["Counts", "Matches", "compile", "counts", "form", "lineage", "matches", "projection", "spelled"]
 
 #: A pivot that would make more columns than this is refused: nobody reads them, and memory ends.
 MAX_PIVOT = 500
@@ -141,7 +141,7 @@ def _(action: Sort, table: ibis.Table) -> ibis.Table:
 
 @form.register
 def _(action: Limit, table: ibis.Table) -> ibis.Table:
-    return table.limit(action.n)
+    return first(table, action.n)
 
 
 @form.register
@@ -249,6 +249,27 @@ def _(action: Join, table: ibis.Table, other: ibis.Table) -> ibis.Table:
     )
 
 
+def matches(action: Join, table: ibis.Table, other: ibis.Table) -> Matches:
+    """How the keys of a join's two tables meet; computed now. A key with a missing value meets none."""
+    left, right = (_keyed(side, action.on, table) for side in (table, other))
+    met = left.outer_join(right, [left[f"k{i}"] == right[f"k{i}"] for i in range(len(action.on))])
+    one, two = met["n"].fill_null(0), met["n_right"].fill_null(0)
+    counted = met.aggregate(
+        unmatched=one.sum(where=two == 0).fill_null(0),
+        unmatched_other=two.sum(where=one == 0).fill_null(0),
+        multiplying=((one > 0) & (two > 1)).sum().fill_null(0),
+    )
+    with explained():
+        (row,) = counted.to_pyarrow().to_pylist()
+    return Matches(**{name: int(number) for name, number in row.items()})
+
+
+def _keyed(side: ibis.Table, on: Sequence[str], like: ibis.Table) -> ibis.Table:
+    """How many rows there are of each key, as `k0`, `k1`... in the types of the table `like`."""
+    keys = {f"k{i}": convert(side[key], type_of(like[key].type())) for i, key in enumerate(on)}
+    return side.select(**keys).group_by(list(keys)).aggregate(n=ibis._.count())
+
+
 def _output(action: Join, table: ibis.Table, other: ibis.Table) -> list[str]:
     return [*table.columns, *joined(action, table.columns, other.columns)]
 
@@ -259,10 +280,13 @@ def _sides(action: Join, table: ibis.Table, other: ibis.Table) -> tuple[ibis.Tab
     taken = {column.lower() for column in (*table.columns, *_output(action, table, other))}
     while any(column.startswith(at) for column in taken):
         at += "_"
-    keys = {f"{at}{i}": convert(other[key], type_of(table[key].type())) for i, key in enumerate(action.on)}
-    brought = {new: other[old] for new, old in joined(action, table.columns, other.columns).items()}
-    right = other.select(**keys, **brought, **{f"{at}_other": ibis.row_number()})
-    return table.mutate(ibis.row_number().name(at)), right, at, f"{at}_other"
+    while any(column.lower().startswith(at) for column in other.columns):
+        at += "_"
+    rows = placed(other, at)
+    keys = {f"{at}{i}": convert(rows[key], type_of(table[key].type())) for i, key in enumerate(action.on)}
+    brought = {new: rows[old] for new, old in joined(action, table.columns, other.columns).items()}
+    right = rows.select(**keys, **brought, **{f"{at}_other": rows[at]})
+    return placed(table, at), right, at, f"{at}_other"
 
 
 @form.register

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from pathlib import PurePosixPath
 from typing import Any
 
 from agentlab.actions import ACTIONS, Transform
-from agentlab.linking import Linked
+from agentlab.linking import Linked, identifier
 from agentlab.view import View
 
 _ABOUT = {
@@ -64,6 +65,13 @@ def clarify(about: str, choices: Iterable[str] = ()) -> dict[str, Any]:
     return {"name": "clarify", "arguments": {"question": question, "about": about}}
 
 
+#: After these, what names no table speaks of theirs.
+_OF_TABLES = ("pull", "sync", "load_file", "analyze", "suggest_fixes", "quarantine", "check", "find_outliers")
+_FROM_SOURCES = ("pull", "sync", "describe_source", "throttle")
+_OF_SCHEDULES = ("unschedule", "pause", "resume")
+_INTO_STORES = ("publish", "resize", "schedule", *_OF_SCHEDULES)
+
+
 class _Context:
     """What earlier calls of the plan made, and what the intent mentions."""
 
@@ -79,9 +87,11 @@ class _Context:
         if name in ("clarify", "refuse"):
             self._abstain(name, arguments)
             return None
-        if name == "pull" and (question := self._pull(arguments)):
+        if name in _FROM_SOURCES and (question := self._source(name, arguments)):
             return question
-        if name in ("publish", "schedule") and (question := self._stored(name, arguments)):
+        if name == "load_file":
+            self._into(arguments, identifier(PurePosixPath(arguments["path"]).name.partition(".")[0]))
+        if name in _INTO_STORES and (question := self._stored(name, arguments)):
             return question
         if name == "derive" and "column" not in arguments:
             arguments["column"] = _derived_name(arguments.get("expr", ""))
@@ -91,44 +101,62 @@ class _Context:
             if len(fitting) != 1:
                 return clarify("table", fitting or self.view.tables)
             arguments["table"] = fitting[0]
+        if name == "retain" and "column" not in arguments and (question := self._dated(arguments)):
+            return question
         self._remember(name, arguments)
+        return None
+
+    def _dated(self, arguments: dict[str, Any]) -> dict[str, Any] | None:
+        """How old a row is, its only date tells."""
+        schema = self.view.tables.get(arguments["table"], {})
+        dates = [column for column, kind in schema.items() if kind in ("date", "timestamp")]
+        if len(dates) != 1:
+            return clarify("column", dates)
+        arguments["column"] = dates[0]
         return None
 
     def _abstain(self, name: str, arguments: dict[str, Any]) -> None:
         if name == "clarify":
             about = arguments.get("about", "how")
             choices = {"column": self.view.columns(), "table": self.view.tables, "source": self.view.sources}
-            choices |= {"store": self.view.stores, "query": self.view.queries}
+            choices |= {"store": self.view.stores, "query": self.view.queries, "file": self.view.files}
+            choices |= {"snapshot": self.view.snapshots, "task": self.view.scheduled or self.view.tasks}
             arguments["question"] = clarify(about, choices.get(about, ()))["arguments"]["question"]
         else:
             arguments["reason"] = _REASON[arguments.get("because", "scope")]
 
-    def _pull(self, arguments: dict[str, Any]) -> dict[str, Any] | None:
+    def _source(self, name: str, arguments: dict[str, Any]) -> dict[str, Any] | None:
         sources = self.view.sources
         if "source" not in arguments:
             fitting = [s for s, known in sources.items() if arguments.get("resource", "") in (*known, "")]
             if len(fitting) != 1:
                 return clarify("source", fitting or sources)
             arguments["source"] = fitting[0]
+        if name in ("describe_source", "throttle"):
+            return None
         resources = sources.get(arguments["source"], ())
         if "resource" not in arguments:
             if not resources:
                 return clarify("source", sources)
             # A source's first resource is its main one: registering a source says so.
             arguments["resource"] = resources[0]
-        into = arguments.setdefault("into", arguments["resource"])
-        if not into.startswith("staging."):
-            arguments["into"] = "staging." + into.rsplit(".", 1)[-1]
+        self._into(arguments, arguments["resource"])
         return None
 
+    def _into(self, arguments: dict[str, Any], name: str) -> None:
+        into = arguments.setdefault("into", name)
+        if not into.startswith("staging."):
+            arguments["into"] = "staging." + into.rsplit(".", 1)[-1]
+
     def _stored(self, name: str, arguments: dict[str, Any]) -> dict[str, Any] | None:
-        field = "store" if name == "publish" else "task"
+        field = "store" if name in ("publish", "resize") else "task"
         if field not in arguments:
-            known = list(self.view.stores if name == "publish" else self.view.tasks)
+            listed = {"store": self.view.stores, "task": self.view.tasks}
+            known = list(self.view.scheduled if name in _OF_SCHEDULES else listed[field])
             if self.store:
-                known = [self.store if name == "publish" else f"{self.store} refresh"]
+                known = [self.store if field == "store" else f"{self.store} refresh"]
             if len(known) != 1:
-                return clarify("store" if name == "publish" else "task", known)
+                return clarify(field, known)
             arguments[field] = known[0]
         return None
 
@@ -143,7 +171,7 @@ class _Context:
         return [t for t in tables if needed & set(self.view.columns()) <= set(self.view.tables[t])]
 
     def _remember(self, name: str, arguments: dict[str, Any]) -> None:
-        if issubclass(ACTIONS[name], Transform) or name in ("pull", "analyze", "suggest_fixes", "quarantine"):
+        if issubclass(ACTIONS[name], Transform) or name in _OF_TABLES:
             self.table = arguments.get("into") or arguments.get("table")
         if name == "provision":
             self.store = arguments["store"]

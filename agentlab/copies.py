@@ -21,7 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from agentlab.engine import Engine, explained
 from agentlab.errors import LabError, PlanError, unknown
 
-Format = Literal["parquet", "duckdb"]
+#: `postgres` is a table of a database, which `stores` writes and reads.
+Format = Literal["parquet", "duckdb", "postgres"]
 
 #: More folders than this cost more to open than they save.
 MOST_FOLDERS = 1000
@@ -52,7 +53,7 @@ class Shape(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Format = "parquet"
+    format: Literal["parquet", "duckdb"] = "parquet"
     name: str = Field(default="data", pattern=r"^\w+$")
     order_by: tuple[str, ...] = ()
     partition_by: tuple[str, ...] = ()
@@ -96,6 +97,14 @@ def fresh(folder: Path) -> Path:
 def read(engine: Engine, root: Path, copies: Sequence[Copy]) -> ibis.Table:
     """The rows of all the copies, one below the other; LabError when the files of one are gone."""
     return reduce(lambda above, below: above.union(below), [_read(engine, root, copy) for copy in copies])
+
+
+def fingerprint(engine: Engine, table: ibis.Table) -> tuple[int, int]:
+    """The number of a table's rows and the sum of their hashes: the same for the same rows in any order."""
+    hashed = f"sum(hash({_names(table.columns)})::HUGEINT)"
+    with _viewed(engine, table) as view, explained():
+        ((rows, total),) = engine.con.raw_sql(f"FROM {view} SELECT count(*), coalesce({hashed}, 0)").fetchall()
+    return int(rows), int(total)
 
 
 def detach(engine: Engine, root: Path, copy: Copy) -> None:

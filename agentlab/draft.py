@@ -52,6 +52,11 @@ class Draft(Entries):
         found = (self._of(kind, name, current) for name in self._names(kind))
         return [entry for entry in found if entry]
 
+    def history(self, kind: EntryKind, name: str) -> list[Entry]:
+        """Every version there has been, oldest first, with those that this run has written so far."""
+        own = [entry for entry in self._versions if (entry.kind, entry.name) == (kind, name)]
+        return [*self.catalog.history(kind, name), *([] if self._committed else own)]
+
     def put(self, kind: EntryKind, name: str, doc: Mapping[str, Any] | BaseModel) -> int:
         """Write the entry's next version and return its number. PlanError for a name that can't be one, or
         that SQL can't tell from another.

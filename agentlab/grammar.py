@@ -15,11 +15,13 @@ from functools import lru_cache
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 from unicodedata import is_normalized
+from zoneinfo import available_timezones
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from agentlab.actions import Action, Role, kind_of, of
+from agentlab.actions.amounts import SIZES, UNITS
 from agentlab.view import View
 
 #: The most actions in one plan, and the most items in one list of an action.
@@ -51,8 +53,16 @@ _TERMINALS = {
     "POSITIVE": "/[1-9][0-9]{0,14}/",
     "NUMBER": r"/-?(0|[1-9][0-9]{0,14})\.[0-9]{1,9}/",
     "FRACTION": r"/1(\.0)?|0\.[0-9]{0,8}[1-9]/",
+    "ABOVE0": r"/0\.[0-9]{0,8}[1-9]|[1-9][0-9]{0,8}\.[0-9]{1,9}/",
+    "SPAN": f'/"[1-9][0-9]{{0,2}} ({"|".join(UNITS)})"/',
+    "SIZE": rf'/"[1-9][0-9]{{0,4}}(\.[0-9])? ({"|".join(SIZES)})"/',
+    "NEWFILE": r'/"[A-Za-z0-9_][A-Za-z0-9_ -]{0,40}(\/[A-Za-z0-9_][A-Za-z0-9_ -]{0,40})?\.(csv|jsonl|parquet|xlsx)"/',
 }
-_FREE = {"expr": "TEXT", "where": "TEXT", "text": "TEXT", "value": "ANYTEXT", "when": "WHEN", "new_column": "NEWCOLUMN"}
+_FREE = {
+    "expr": "TEXT", "where": "TEXT", "text": "TEXT", "value": "ANYTEXT", "when": "WHEN", "new_column": "NEWCOLUMN",
+    "span": "SPAN", "size": "SIZE", "new_file": "NEWFILE", "location": "TEXT", "pattern": "TEXT",
+    "new_snapshot": "NEWNAME",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -62,11 +72,36 @@ class _Form:
     need: tuple[str, ...] = ()
     omit: tuple[str, ...] = ()
     only: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    #: How many items a list may have at least and at most, where its own schema doesn't say.
+    many: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 #: Actions whose own validators tie arguments together. `tests/test_grammar.py` fails if one is forgotten here.
+_MODES = (
+    _Form(only={"mode": ("replace", "append")}),
+    _Form(need=("mode", "key"), only={"mode": ("upsert",)}, many={"key": (1, MOST_ITEMS)}),
+)
+
+
+def _rule(rule: str, *need: str, free: tuple[str, ...] = (), columns: int = 1) -> _Form:
+    """The form of `check` for one rule: on one column, on some (2) or on none (0)."""
+    told = ("columns", *need) if columns else need
+    rest = ("columns", "min", "max", "values", "pattern", "within", "other", "other_column", "operator", "than", "type")
+    many = {"columns": (1, MOST_ITEMS if columns > 1 else 1), "values": (1, MOST_ITEMS)}
+    return _Form(told, tuple(n for n in rest if n not in (*told, *free)), {"rule": (rule,)}, many)
+
+
 _FORMS: dict[str, tuple[_Form, ...]] = {
-    "Pull": (_Form(only={"mode": ("replace", "append")}), _Form(need=("mode", "key"), only={"mode": ("upsert",)})),
+    "Pull": _MODES,
+    "LoadFile": _MODES,
+    "Check": (
+        *(_rule("not_null", columns=2), _rule("unique", columns=2), _rule("in_range", "min", free=("max",))),
+        *(_rule("in_range", "max"), _rule("in_set", "values"), _rule("matches", "pattern")),
+        *(_rule("row_count", "min", free=("max",), columns=0), _rule("row_count", "max", columns=0)),
+        *(_rule("fresh", "within"), _rule("fresh", "within", columns=0)),
+        *(_rule("references", "other", free=("other_column",)), _rule("compares", "operator", "than")),
+        _rule("has_type", "type"),
+    ),
     "Recommend": (_Form(omit=("table",)), _Form(need=("table",), omit=("query",))),
     "NormalizeText": (_Form(need=("case",)), _Form(need=("trim",), omit=("case",), only={"trim": (True,)})),
     "Measure": (_Form(need=("column",)), _Form(omit=("column",), only={"function": ("count",)})),
@@ -116,6 +151,12 @@ class _Grammar:
         self.any_column = self._one_of("COLUMN", view.columns())
         self.store = self._one_of("STORE", view.stores)
         self.query = self._one_of("QUERY", view.queries)
+        self.named = {
+            "file": self._one_of("FILE", view.files),
+            "snapshot": self._one_of("SNAPSHOT", view.snapshots),
+            "scheduled": self._one_of("SCHEDULED", view.scheduled),
+            "zone": self._one_of("ZONE", sorted(available_timezones())),
+        }
         self.bound = len(view.tables) <= MOST_BOUND
 
     def lark(self, actions: Mapping[str, type[Action]], special: bool) -> str:
@@ -156,10 +197,11 @@ class _Grammar:
         kinds = set(_kinds(cls))
         free = {**_FREE, "new_table": "STAGING" if cls.agent == "ingestion" else "NEWTABLE", "new_store": "NEWNAME"}
         free |= {"query": self.query, "store": self.share(_either(self.store, "NEWNAME" if later else ""))}
+        free |= {**self.named, "other_column": self.share(_either(self.any_column, "NEWCOLUMN"))}
         if "source" in kinds:
             bound = self._sources()
         elif self.bound and {"table", "column"} <= kinds and not later:
-            bound = self._pairs() if "other" in cls.model_fields else self._singles()
+            bound = self._pairs() if "on" in cls.model_fields else self._singles()
         else:
             bound = self._anywhere(later)
         yield from ({**free, **scope} for scope in bound)
@@ -176,7 +218,8 @@ class _Grammar:
 
     def _singles(self) -> Iterator[_Scope]:
         for number, (table, schema) in enumerate(self.view.tables.items()):
-            yield {"table": literal(quoted(table)), "column": self._one_of(f"COLUMN{number}", schema)}
+            own = {".table": literal(quoted(table)), "table": self.table}
+            yield {**own, "column": self._one_of(f"COLUMN{number}", schema)}
 
     def _pairs(self) -> Iterator[_Scope]:
         """Two tables that share a column: `on` is in both, `columns` are the other's."""
@@ -222,7 +265,11 @@ class _Grammar:
         info = cls.model_fields[name]
         kind = f".{name}" if f".{name}" in scope else kind_of(info)
         leaf = None if kind is None else scope.get(kind, "")
-        return self.share(self._value(_properties(cls)[name], leaf, scope, info))
+        schema = _properties(cls)[name]
+        if name in form.many:
+            least, most = form.many[name]
+            return self._array(self.share(self._value(schema["items"], leaf, scope, info)), least, most)
+        return self.share(self._value(schema, leaf, scope, info))
 
     def _value(self, schema: Mapping[str, Any], leaf: str | None, scope: _Scope, info: FieldInfo) -> str:
         """A JSON schema as lark; `leaf` stands for its strings when their kind says what they hold."""
@@ -239,11 +286,13 @@ class _Grammar:
             return _string(schema) if leaf is None else leaf
         return _scalar(schema)
 
-    def _array(self, item: str, least: int) -> str:
+    def _array(self, item: str, least: int, most: int = MOST_ITEMS) -> str:
         if not item:
             return "" if least else literal("[]")
+        if most == 1:
+            return f'"[" {item} "]"'
         more = self.share(f'", " {item}')
-        some = f'"[" {item} {more}{{{max(least, 1) - 1},{MOST_ITEMS - 1}}} "]"'
+        some = f'"[" {item} {more}{{{max(least, 1) - 1},{most - 1}}} "]"'
         return some if least else f'({some} | "[]")'
 
 
@@ -279,7 +328,7 @@ def _scalar(schema: Mapping[str, Any]) -> str:
         return _literals([True, False])
     if schema["type"] == "integer":
         return {0: "NATURAL", 1: "POSITIVE"}.get(schema.get("minimum", -1), "INTEGER")
-    return "FRACTION" if schema.get("maximum") == 1 else "NUMBER"
+    return "FRACTION" if schema.get("maximum") == 1 else "ABOVE0" if "exclusiveMinimum" in schema else "NUMBER"
 
 
 def _forms(cls: type[BaseModel]) -> Iterable[_Form]:

@@ -14,11 +14,23 @@ from typing import Any, Literal, Self
 
 import pandas as pd
 
-from agentlab import commits, display, pipelines, policy, provenance, reviews, workload
+from agentlab import (
+    blast,
+    commits,
+    display,
+    enforcement,
+    pipelines,
+    policy,
+    provenance,
+    recomputing,
+    reviews,
+    snapshots,
+    workload,
+)
 from agentlab.acting.optimization import Views
-from agentlab.acting.storage import upcoming
 from agentlab.actions import Role
 from agentlab.agents import Agent, role_of, view_of
+from agentlab.blast import Blast
 from agentlab.catalog import Catalog
 from agentlab.draft import Draft
 from agentlab.engine import DuckDB
@@ -26,13 +38,17 @@ from agentlab.entries import Entry, Run, TableDoc, check_name, twin
 from agentlab.errors import Conflict, LabError, PlanError, unknown
 from agentlab.events import Events, now
 from agentlab.intents import check_intent
+from agentlab.limits import BUDGET, BudgetDoc, LimitDoc, limits_of
 from agentlab.models import Model
 from agentlab.models import load as load_model
+from agentlab.moments import upcoming
 from agentlab.orchestrator import Orchestrator, new_id
 from agentlab.pipelines import PipelineDoc
 from agentlab.plan import Origin, Plan, action_from
+from agentlab.retention import RetentionDoc
 from agentlab.runs import Approve, OnEvent, PipelineResult, Reviews, RunResult, result_of, undoable
-from agentlab.sources import read_doc, save_frame, save_token, token_file
+from agentlab.snapshots import SnapshotDoc
+from agentlab.sources import Source, apart, discovered, read_doc, save_dataset, save_frame, save_token, token_file
 from agentlab.stores import StoreDoc
 from agentlab.talks import Talk, Talks
 from agentlab.view import View
@@ -87,10 +103,12 @@ class Lab:
     def plan(self, intent: str, agent: Role | None = None) -> Plan:
         """The checked plan for an intent; nothing runs and nothing is kept. An intent that can't be is a question.
 
+        Its `breaks` say which queries, checks, stores and the like its changes of columns and tables would break.
         PlanError for what is no intent: not text, empty, not UTF-8, too long.
         """
         said = check_intent(intent)
-        return Agent(role_of(agent), self.model).plan(said, self.view(), self.catalog)
+        plan = Agent(role_of(agent), self.model).plan(said, self.view(), self.catalog)
+        return plan.model_copy(update={"breaks": blast.forecast(plan, self.catalog)})
 
     def run(
         self,
@@ -188,36 +206,59 @@ class Lab:
     def add_source(self, name: str, token: str | None = None, kind: str = "rest", **settings: Any) -> RunResult:
         """Register a source, such as a REST API: `url`, `resources`, and `token` or `token_env`.
 
-        A token is kept in the lab's `secrets` folder, readable by its owner only; an older one stays there for undo.
-        LabError for settings that don't fit, and for the name of a source of another kind.
+        A database is of kind "sql" with a `driver` (postgres, sqlite, duckdb) and a `url` or `path`; a Hugging Face
+        data set of kind "dataset" with a `path`, or the `dataset` itself. What they hold is found out here. A token or
+        password, also one in the url, is kept in the lab's `secrets` folder, readable by its owner only; an older one
+        stays there for undo. LabError for settings that don't fit, and for the name of a source of another kind.
         """
         if not re.fullmatch(r"[A-Za-z_]\w*", name):
             raise LabError(f"{name!r} can't name a source; use letters, digits and _")
         if (known := self.catalog.find("source", name)) and known.doc["kind"] != kind:
             raise LabError(f"there is a {known.doc['kind']} source {name!r} already; give the {kind} one another name")
+        if kind == "dataset" and "dataset" in settings:
+            source: Source = save_dataset(self.root, name, **settings)
+        else:
+            source = self._found(name, token, {"kind": kind, **settings})
+        return self._changed(f"register the source {name}", lambda d: d.put("source", name, source))
+
+    def _found(self, name: str, token: str | None, settings: dict[str, Any]) -> Source:
+        """A source from its settings, the secret put apart, with what can be found out of it."""
+        if token is None:
+            settings, token = apart(settings)
         kept = {"token_file": token_file(name)} if token is not None else {}
-        doc = read_doc({"kind": kind, **settings, **kept})
+        source = read_doc({**settings, **kept})
         if token is not None:
             save_token(self.root, kept["token_file"], token)
-        return self._changed(f"register the source {name}", lambda d: d.put("source", name, doc))
+        return discovered(source, self.root)
 
-    def query(self, name: str, sql: str | None = None) -> pd.DataFrame:
+    def query(self, name: str, sql: str | None = None, freq: float | None = None) -> pd.DataFrame:
         """Run a query and log it under its name; with `sql` it is saved under it first. Tables, and `store.table`.
 
-        It is answered from a kept layout where one fits. PlanError for SQL that is more than a SELECT of known tables.
+        It is answered from a kept layout where one fits; a kept result that a change has put out of use is kept anew.
+        `freq` is how often it is asked, in a unit that is the same for all queries; None: as often as it was run.
+        PlanError for SQL that is more than a SELECT of known tables.
         """
         views = self._views()
         known = self.catalog.find("query", name) if sql is not None else self.catalog.get("query", name)
         doc = QueryDoc.model_validate(known.doc) if known else QueryDoc(name=name, sql=sql or "")
         if sql is not None and doc.sql != sql:
-            doc = QueryDoc(name=name, sql=sql)
-        layouts = [LayoutDoc.model_validate(entry.doc) for entry in self.catalog.entries("layout")]
+            doc = QueryDoc(name=name, sql=sql, freq=doc.freq)
         checked = workload.check(doc.sql, views)
+        layouts = [*self.layouts().values()]
         found = workload.answer(self.engine, checked, views, layouts, views.versions, root=self.root)
         saved = known is not None and known.doc["sql"] == doc.sql
-        self._log(doc, found.ms, found.rows.num_rows, found.layout, saved)
+        self._log(doc, found, saved, freq)
+        if stale := workload.outdated(checked, layouts, views.versions):
+            recomputing.try_again(self.catalog, self.engine, stale.name, new_id, found.rows)
         frame: pd.DataFrame = found.rows.to_pandas()
         return frame
+
+    def allow_layouts(self, size: int) -> RunResult:
+        """Let all layouts together take so many bytes at most; at first it is as much as all tables take."""
+        doc = BudgetDoc(bytes=max(size, 0))
+        return self._changed(
+            f"let layouts take {size:,} bytes at most", lambda draft: draft.put("limit", BUDGET, doc)
+        )
 
     # Looking at it
 
@@ -242,8 +283,36 @@ class Lab:
         return {entry.name: StoreDoc.model_validate(entry.doc) for entry in self.catalog.entries("store")}
 
     def schedules(self) -> list[dict[str, Any]]:
-        """Every schedule: task, when, cron, and the next five moments in UTC from now."""
-        return [{**e.doc, "next": upcoming(e.doc["cron"])} for e in self.catalog.entries("schedule")]
+        """Every schedule: task, when, cron, zone, state, and the next five moments from now in its zone."""
+        docs = [{"zone": None, "state": "active", **entry.doc} for entry in self.catalog.entries("schedule")]
+        return [{**doc, "next": upcoming(doc["cron"], zone=doc["zone"])} for doc in docs]
+
+    def snapshots(self) -> dict[str, SnapshotDoc]:
+        """Every snapshot, by name: which version of which table it is."""
+        return snapshots.taken(self.catalog)
+
+    def retention(self) -> list[RetentionDoc]:
+        """Every rule of what is kept how long, with how many rows are too old as it is now."""
+        return enforcement.counted(self.catalog, self.engine)
+
+    def enforce(self) -> list[RunResult]:
+        """Let the rows leave that retention says are too old; a run for each rule that has some, undoable like any."""
+        return [self.result(run) for run in enforcement.enforce_all(self.catalog, self.engine, new_id)]
+
+    def blast(self, table: str, column: str | None = None) -> Blast:
+        """What would break if a column, or the whole table, went or had another name: queries, checks, stores, ...
+
+        PlanError naming the nearest if there is no such table or column.
+        """
+        return blast.radius(self.catalog, table, None if column is None else [column])
+
+    def limits(self) -> dict[str, LimitDoc]:
+        """How fast each source may be read, by its name; a source without a limit isn't among them."""
+        return limits_of(self.catalog)
+
+    def layouts(self) -> dict[str, LayoutDoc]:
+        """Every layout that was kept, by name, also those that a change of their tables has put out of use."""
+        return {entry.name: LayoutDoc.model_validate(entry.doc) for entry in self.catalog.entries("layout")}
 
     def queries(self) -> dict[str, QueryDoc]:
         """Every saved query with its last runs."""
@@ -305,14 +374,15 @@ class Lab:
         self.catalog.save_run(run.model_copy(update={"message": intent, "ended": now()}))
         return result_of(self.catalog, run.id)
 
-    def _log(self, doc: QueryDoc, ms: float, rows: int, layout: str, saved: bool) -> None:
+    def _log(self, doc: QueryDoc, found: workload.Answer, saved: bool, freq: float | None) -> None:
         """Note a query's run. Of several processes that note theirs at once one comes first; the others try again."""
         for _ in range(20):
             entry = self.catalog.find("query", doc.name)
             if saved and entry:
                 doc = QueryDoc.model_validate(entry.doc)
             try:
-                logged = doc.logged(ms, rows, layout)
+                doc = doc if freq is None else doc.model_copy(update={"freq": freq})
+                logged = doc.logged(found.ms, found.rows.num_rows, found.layout)
                 if not saved:
                     self._changed(f"save the query {doc.name}", lambda d, q=logged: d.put("query", q.name, q))
                 else:

@@ -1,13 +1,17 @@
 """Layouts: other ways to store a table, or a query's result, for quicker answers; and which may be worth trying.
 
-A layout answers only for the versions of the tables that it was made of. Whether it is quicker, `tune.py` measures.
+A layout answers only for the versions of the tables that it was made of, so it never changes a result. After a change
+of its tables a kept result is computed again (by its schedule, or by the first query), every other layout is out of use
+until it is asked for again, or the next `recommend` with `apply` builds it anew. Whether one is quicker, `trials.py`
+measures.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 from sqlglot import exp
@@ -15,16 +19,40 @@ from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.qualify import qualify
 from sqlglot.optimizer.scope import Scope, traverse_scope
 
-from agentlab.actions import Action, Index, Materialize, OrderBy, Partition, Schema
+from agentlab.actions import Action, Compact, Index, Materialize, OrderBy, Partition, Schema
 from agentlab.copies import Copy, Shape
 from agentlab.errors import PlanError
 from agentlab.queries import Query, inner
 
-Kind = Literal["index", "order", "partition", "materialized"]
-Use = Literal["equal", "filter", "group", "join", "result"]
+Kind = Literal["index", "order", "partition", "materialized", "compact", "pruned"]
+Use = Literal["equal", "filter", "group", "join", "result", "whole"]
 
 #: Candidates for one query; each is built and measured, so this bounds the cost of tuning.
-MOST_CANDIDATES = 8
+MOST_CANDIDATES = 10
+
+#: In bytes: a table lies in more files than it needs when they are smaller than this on average.
+FILE_BYTES = 128 * 2**20
+
+
+class Extent(NamedTuple):
+    """How a table lies on disk: its files, bytes and rows, and the folders into which its rows are split."""
+
+    files: int
+    bytes: int
+    rows: int
+    folders: int = 1
+
+    @property
+    def fragmented(self) -> bool:
+        """Whether the table lies in more files than its size and its folders need.
+
+        >>> Extent(files=40, bytes=2_000_000, rows=9_000).fragmented, Extent(files=1, bytes=10, rows=1).fragmented
+        (True, False)
+        """
+        return self.files > max(self.folders, math.ceil(self.bytes / FILE_BYTES))
+
+    def __str__(self) -> str:
+        return f"{self.files:,} file(s) of {self.bytes / max(self.files, 1) / 1e6:,.2f} MB on average"
 
 
 class Candidate(BaseModel):
@@ -47,21 +75,33 @@ class Candidate(BaseModel):
                 return Shape(order_by=self.columns)
             case "partition":
                 return Shape(partition_by=self.columns)
-            case "materialized":
+            case "materialized" | "compact" | "pruned":
                 return Shape()
+
+    def key(self, query: str) -> tuple[str, ...]:
+        """What tells it from others; `query` is the one whose result it holds, if it does."""
+        return (self.kind, self.table, query if self.kind == "materialized" else "", *self.columns)
+
+    @property
+    def kept_columns(self) -> tuple[str, ...]:
+        """The only columns that the copy has; none are named when it has them all."""
+        return self.columns if self.kind == "pruned" else ()
 
     def __str__(self) -> str:
         if self.kind == "materialized":
             return "the query's result, materialized"
-        how = {"index": "indexed on", "order": "sorted by", "partition": "in folders by"}[self.kind]
-        return f"{self.table} {how} {', '.join(self.columns)}"
+        how = {"index": "indexed on", "order": "sorted by", "partition": "in folders by", "pruned": "with nothing but"}
+        told = f"{how[self.kind]} {', '.join(self.columns)}" if self.columns else "in one file"
+        return f"{self.table} {told}"
 
 
 class LayoutDoc(BaseModel):
     """A layout that was measured and kept, made of `versions` (table to version number).
 
     `query` and `sql` are of the query on which it gained most: from `before_ms` to `after_ms`, `gain` times. `faster`
-    and `slower` hold the SQL of every query that it was measured on.
+    and `slower` hold the SQL of every query that it was measured on. `refresh` is when a result is computed again, in
+    the words of a schedule; empty: the first query after a change does it. `store` is where a compacted table lies; the
+    store itself answers then.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -81,10 +121,17 @@ class LayoutDoc(BaseModel):
     build_ms: float
     faster: tuple[str, ...] = ()
     slower: tuple[str, ...] = ()
+    refresh: str = ""
+    store: str = ""
+
+    @property
+    def candidate(self) -> Candidate:
+        """What it was built as."""
+        return Candidate(kind=self.kind, table=self.table, columns=self.columns)
 
     def is_like(self, other: LayoutDoc) -> bool:
         """Whether the other is of the same table by the same columns, or of the query of the same name."""
-        made = (self.kind, self.table, self.columns) == (other.kind, other.table, other.columns)
+        made = (self.candidate, self.store) == (other.candidate, other.store)
         return made and (self.kind != "materialized" or self.query == other.query)
 
     def holds_the_same(self, other: LayoutDoc) -> bool:
@@ -116,7 +163,9 @@ def candidate_of(action: Action) -> Candidate:
             return Candidate(kind="partition", table=table, columns=(column,))
         case Materialize():
             return Candidate(kind="materialized", use="result")
-    raise PlanError(f"{action.tool()} makes no layout; index, order_by, partition and materialize do")
+        case Compact(table=table):
+            return Candidate(kind="compact", table=table, use="whole")
+    raise PlanError(f"{action.tool()} makes no layout; index, order_by, partition, materialize and compact do")
 
 
 def candidates(query: Query, schemas: Mapping[str, Schema]) -> list[Candidate]:
@@ -135,7 +184,14 @@ def candidates(query: Query, schemas: Mapping[str, Schema]) -> list[Candidate]:
     found = [Candidate(kind="materialized", use="result")] if query.steady else []
     for table, uses in _uses(query, schemas).items():
         found += dict.fromkeys(_of_table(table, uses))
+    found += _narrow(query, schemas)
     return found[:MOST_CANDIDATES]
+
+
+def compactions(tables: Iterable[str], extents: Mapping[str, Extent]) -> list[Candidate]:
+    """A copy in one file of each of the tables that lie in many."""
+    many = [table for table in tables if table in extents and extents[table].fragmented]
+    return [Candidate(kind="compact", table=table, use="whole") for table in many]
 
 
 def choose(
@@ -144,7 +200,17 @@ def choose(
     """The layout to answer the query from, if one is of the tables' current versions and made for such queries."""
     wanted = candidates(query, schemas)
     for layout in sorted(layouts, key=lambda layout: -layout.gain):
-        if is_current(layout, versions) and _serves(layout, query, wanted) and (root / layout.path).exists():
+        current = is_current(layout, versions) and not layout.store
+        if current and _serves(layout, query, wanted) and (root / layout.path).exists():
+            return layout
+    return None
+
+
+def outdated(query: Query, layouts: Iterable[LayoutDoc], versions: Mapping[str, int]) -> LayoutDoc | None:
+    """The kept result of the query that a change of its tables has put out of use, and that no schedule brings back."""
+    for layout in layouts:
+        ours = layout.kind == "materialized" and query.sql in layout.faster
+        if ours and not layout.refresh and not is_current(layout, versions):
             return layout
     return None
 
@@ -159,7 +225,8 @@ def _serves(layout: LayoutDoc, query: Query, wanted: Iterable[Candidate]) -> boo
         return query.sql in layout.faster
     # Not measured on this very query, but on others like it: look-ups of other values.
     alike = [c for c in wanted if (c.kind, c.table) == (layout.kind, layout.table) and c.use in ("equal", "filter")]
-    return layout.kind != "materialized" and any(c.columns[0] in layout.columns[: _leading(layout)] for c in alike)
+    led = layout.columns[: _leading(layout)]
+    return layout.kind in ("index", "order", "partition") and any(c.columns[0] in led for c in alike)
 
 
 def _leading(layout: LayoutDoc) -> int:
@@ -181,19 +248,47 @@ def _of_table(table: str, uses: Mapping[Use, list[str]]) -> Iterator[Candidate]:
         yield Candidate(kind="order", table=table, columns=(column,), use="join")
 
 
+def columns_read(query: Query, schemas: Mapping[str, Schema]) -> dict[str, tuple[str, ...]]:
+    """The columns that the query reads of each of its tables, in the table's order, as far as its form tells.
+
+    >>> from agentlab.queries import check
+    >>> columns_read(check("select max(b) from t where a > 1", ["t"]), {"t": {"a": "int", "b": "int", "c": "int"}})
+    {'t': ('a', 'b')}
+    """
+    read: dict[str, set[str]] = {}
+    for table, column, _ in _mentions(query, schemas):
+        read.setdefault(table, set()).add(column)
+    return {table: tuple(c for c in schemas[table] if c in used) for table, used in read.items()}
+
+
+def _narrow(query: Query, schemas: Mapping[str, Schema]) -> Iterator[Candidate]:
+    """A copy with only the columns that the query reads, of each table of which it reads some, but not all."""
+    for table, columns in columns_read(query, schemas).items():
+        if len(columns) < len(schemas[table]):
+            yield Candidate(kind="pruned", table=table, columns=columns, use="whole")
+
+
 def _uses(query: Query, schemas: Mapping[str, Schema]) -> dict[str, dict[Use, list[str]]]:
     """For each table: what the query does with which of its columns."""
-    tables = {inner(table).lower(): table for table in query.tables}
     found: dict[str, dict[Use, list[str]]] = {}
+    for table, column, mention in _mentions(query, schemas):
+        if use := _use(mention):
+            columns = found.setdefault(table, {}).setdefault(use, [])
+            if column not in columns:
+                columns.append(column)
+    return found
+
+
+def _mentions(query: Query, schemas: Mapping[str, Schema]) -> Iterator[tuple[str, str, exp.Column]]:
+    """Each column of a table that the query names: the table, the column as the table spells it, and where it is."""
+    tables = {inner(table).lower(): table for table in query.tables}
     for scope in _scopes(query, schemas):
         for column in scope.columns:
-            source, use = scope.sources.get(column.table), _use(column)
-            if use and isinstance(source, exp.Table) and (table := tables.get(source.name.lower())):
+            source = scope.sources.get(column.table)
+            if isinstance(source, exp.Table) and (table := tables.get(source.name.lower())):
                 real = {c.lower(): c for c in schemas[table]}.get(column.name.lower())
-                columns = found.setdefault(table, {}).setdefault(use, [])
-                if real and real not in columns:
-                    columns.append(real)
-    return found
+                if real:
+                    yield table, real, column
 
 
 def _scopes(query: Query, schemas: Mapping[str, Schema]) -> list[Scope]:

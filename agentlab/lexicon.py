@@ -262,3 +262,11 @@ FIGURES = {
     ),
     ("price", "cost"): frozenset(["profit", "margin", "markup", "gain", "earning"]),
 }
+
+#: Units of sizes and of time: they say how much a number is, and name nothing.
+UNITS = frozenset(
+    [
+        *("kb", "mb", "gb", "tb", "kib", "mib", "gib", "tib", "gig", "gigs"),
+        *("hrs", "hr", "mins", "min", "s", "m", "h", "d", "w", "y", "mo"),
+    ]
+)

@@ -1,9 +1,10 @@
 """Schema linking: which names, values and literals of a lab may the words of an intent mean?
 
 `link` marks the candidates in the text with typed placeholders, numbered in order of mention: `<c0>` a column, `<t0>`
-a table, `<s0>` a source, `<r0>` a resource, `<o0>` a store, `<q0>` a query, `<k0>` a task; `<v0>` a quoted or
-identifier-like text or a cell's value, `<n0>` a number, `<d0>` a date, `<h0>` a time of day; `<w0>` a plain word, so
-that a new name can be pointed at. It finds candidates and decides nothing: what is asked is the model's to say.
+a table, `<s0>` a source, `<r0>` a resource, `<o0>` a store, `<q0>` a query, `<k0>` a task, `<f0>` a file, `<p0>` a
+snapshot; `<v0>` a quoted or identifier-like text, a path or a cell's value, `<n0>` a number, `<d0>` a date, `<h0>` a
+time of day, `<z0>` a time zone; `<w0>` a plain word, so that a new name can be pointed at. It finds candidates and
+decides nothing: what is asked is the model's to say.
 
 Placeholders instead of names are what lets a model trained from scratch copy at all (see finetune/LOG.md).
 """
@@ -14,21 +15,28 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import PurePosixPath
 
-from agentlab.lexicon import ABBREVIATIONS, FIGURES, FUNCTION_WORDS, MONTHS, NO_FIGURE, NUMBER_WORDS, PARTS
+from agentlab.lexicon import ABBREVIATIONS, FIGURES, FUNCTION_WORDS, MONTHS, NO_FIGURE, NUMBER_WORDS, PARTS, UNITS
 from agentlab.view import View
+from agentlab.zones import ZONES, zone_of
 
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
 _MONTH = "(?:" + "|".join(sorted(MONTHS, key=len, reverse=True)) + r")\.?"
 _DAY = r"(\d{1,2})(?:st|nd|rd|th)?"
 _NUMBER_WORD = "(?:" + "|".join(sorted(NUMBER_WORDS, key=len, reverse=True)) + ")"
+_UNIT = r"(?:[kmgt]i?b|[smhdwy]|mo|min|hrs?|days?)\b"
 _TOKEN = re.compile(
     rf"""
     (?P<quoted>(?<!\w)'[^']+'(?!\w)|"[^"]+"|`[^`]+`|“[^”]+”|‘[^’]+’)
+  | (?P<path>\bs3://[^\s,;]*[\w/]|(?<![\w/])(?:[\w.~-]*/)*[\w-][\w.-]*\.(?:csv|tsv|txt|jsonl?|ndjson|parquet|xlsx?)(?:\.gz)?\b
+      |(?<![\w/])(?:[a-z_][\w.-]*/){{2,}}[\w.-]*|(?<![\w/])[a-z_][\w.-]*/(?=[\s,;]|$))
+  | (?P<zone>{ZONES})
   | (?P<date>\b\d{{4}}-\d\d?-\d\d?\b|\b{_MONTH}\s{_DAY},?\s\d{{4}}\b
       |\b{_DAY}\s{_MONTH},?\s\d{{4}}\b|\b{_MONTH}\s\d{{4}}\b)
   | (?P<time>\b\d{{1,2}}:\d\d(?:\s?[ap]\.?m\b\.?)?|\b\d{{1,2}}\s?[ap]\.?m\b\.?|\b\d{{1,2}}\so'clock)
-  | (?P<number>(?<![\w.])[-−]?(?:\d{{1,3}}(?:,\d{{3}})+|\d+)(?:\.\d+)?(?:\s?(?:k|m|thousand|million)\b)?(?![\w])
+  | (?P<number>(?<!\w)(?<!\w\.)[-−]?(?:\d{{1,3}}(?:,\d{{3}})+|\d+)(?:\.\d+)?(?:\s?(?:k|m|thousand|million)\b)?
+      (?:(?!\w)|(?={_UNIT}))
       |\b{_NUMBER_WORD}(?:[\s-]{_NUMBER_WORD})*\b)
   | (?P<address>\b[\w.+-]+@[\w-]+\.\w+\b|https?://\S+)
   | (?P<word>[^\W\d_](?:[\w.’'-]*\w)?|_\w+|\d+\w+)
@@ -39,7 +47,6 @@ _TOKEN = re.compile(
 _IDENTIFIER = re.compile(
     r"\w*_\w+|\w+\.\w+(?:\.\w+)*|[a-z]+[A-Z]\w*|[A-Za-z]+\d\w*|(?:[A-Z][a-z]+){2,}\w*|[A-Z]{2,}\w*"
 )
-_KINDS = "trsoqk"
 _MOST_WORDS = 32
 
 
@@ -114,6 +121,16 @@ def spoken(name: str) -> str:
     return " ".join(p.lower() for p in _PART.findall(name)) or name.lower()
 
 
+@lru_cache(maxsize=65536)
+def identifier(phrase: str) -> str:
+    """A phrase as a name.
+
+    >>> identifier("Total revenue"), identifier("order-value")
+    ('total_revenue', 'order_value')
+    """
+    return re.sub(r"\W+", "_", phrase.lower()).strip("_")
+
+
 Hit = tuple[str, str]
 
 
@@ -171,8 +188,11 @@ def _names(view: View) -> Iterator[tuple[str, str, str]]:
     for source, resources in view.sources.items():
         yield ("s", source, source)
         yield from (("r", f"{source}.{resource}", resource) for resource in resources)
-    for kind, names in (("o", view.stores), ("q", view.queries), ("k", view.tasks)):
+    tasks = dict.fromkeys((*view.scheduled, *view.tasks))
+    for kind, names in (("o", view.stores), ("q", view.queries), ("k", tasks), ("p", view.snapshots)):
         yield from ((kind, name, name) for name in names)
+    for path in view.files:
+        yield from (("f", path, alias) for alias in (path, PurePosixPath(path).name, PurePosixPath(path).stem))
     for table, origins in view.origins.items():
         yield from (("t", table, origin) for origin in origins)
 
@@ -193,6 +213,8 @@ def tokens(intent: str) -> list[Token]:
         value = _READ.get(kind, lambda text: text)(match[0])
         if value is None:
             kind, value = "word", match[0]
+        if found and found[-1].kind == "number" and match[0].lower() in UNITS:
+            kind = "unit"
         found.append(Token(kind, match[0], value, match.start(), match.end()))
     return found
 
@@ -245,8 +267,8 @@ def _time(text: str) -> str | None:
     return f"{hour:02d}:{minute:02d}" if hour < 24 and minute < 60 else None
 
 
-_READ = {"quoted": lambda text: text[1:-1], "number": _number, "date": _date, "time": _time}
-_LITERAL = {"number": "n", "date": "d", "time": "h", "address": "v"}
+_READ = {"quoted": lambda text: text[1:-1], "number": _number, "date": _date, "time": _time, "zone": zone_of}
+_LITERAL = {"number": "n", "date": "d", "time": "h", "address": "v", "zone": "z"}
 
 
 def link(intent: str, index: Index) -> Linked:
@@ -273,6 +295,9 @@ def link(intent: str, index: Index) -> Linked:
 
 
 def _longest(cut: list[Token], at: int, index: Index) -> tuple[int, list[Hit]]:
+    if cut[at].kind == "path":
+        known = index.exact.get(frozenset(_own(cut[at])), [])
+        return (1, known) if known else (0, [])
     if cut[at].kind not in ("word", "quoted") or (_is_function(cut[at]) and len(cut[at].text) > 1):
         return 0, []
     words: list[str] = []
@@ -287,8 +312,7 @@ def _longest(cut: list[Token], at: int, index: Index) -> tuple[int, list[Hit]]:
             break
         if size == 1 or not _is_function(token):
             # As in the index: `created_at` is known by "created" alone.
-            own = parts(token.value)
-            words += [word for word in own if word not in FUNCTION_WORDS] or own
+            words += _own(token)
             # A word said twice starts a second name: "customer_id to cust_id" is two.
             if len(set(words)) < len(words) and size > 1:
                 break
@@ -297,6 +321,11 @@ def _longest(cut: list[Token], at: int, index: Index) -> tuple[int, list[Hit]]:
         if token.kind == "quoted":
             break
     return best
+
+
+def _own(token: Token) -> list[str]:
+    own = parts(token.value)
+    return [word for word in own if word not in FUNCTION_WORDS] or list(own)
 
 
 def _is_function(token: Token) -> bool:
@@ -319,21 +348,23 @@ def _named(linked: Linked, span: list[Token], hits: list[Hit]) -> str:
         return " ".join([linked.add("v", text), "~", *marks])
     if kinds == {"c"} and (len(span) > 1 or _IDENTIFIER.fullmatch(text) or span[0].kind == "quoted"):
         return " ".join(marks)
-    if span[0].kind == "quoted":
+    if span[0].kind in ("quoted", "path"):
         marks.append(linked.add("v", span[0].value))
         return " ".join(marks)
     return " ".join([*(_word(linked, token) for token in span), *marks])
 
 
 def _single(linked: Linked, token: Token, index: Index) -> str:
-    if token.kind == "mark":
-        return token.text
+    if token.kind in ("mark", "unit"):
+        return token.text.lower()
     if token.kind in _LITERAL:
         return linked.add(_LITERAL[token.kind], token.value)
-    if token.kind == "quoted":
+    if token.kind in ("quoted", "path"):
         return linked.add("v", token.value) + _figure(linked, token, index)
     if _is_function(token):
         return token.text.lower()
+    if re.fullmatch(r"[vV]\d+", token.text):
+        return f"{linked.add('v', token.text)} {linked.add('n', token.text[1:])}"
     if _IDENTIFIER.fullmatch(token.text):
         return linked.add("v", token.text) + _likely(linked, token, index) + _figure(linked, token, index)
     return _word(linked, token) + _likely(linked, token, index) + _figure(linked, token, index)

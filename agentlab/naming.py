@@ -21,7 +21,7 @@ from agentlab.errors import PlanError
 from agentlab.simulation import World, writes
 
 #: The groups that tables have from the first day on; a store of such a name would hide them from queries.
-GROUPS = frozenset({"staging", "core", "quarantine"})
+GROUPS = frozenset({"staging", "core", "quarantine", "archive"})
 
 
 def names_valid(action: Action, world: World) -> Iterator[str]:

@@ -35,6 +35,8 @@ class Origin(BaseModel):
 class Plan(Shown, BaseModel):
     """Actions in order. `confidence` is the model's mean probability of its own choices, 0 to 1.
 
+    `breaks` says what it would break, a line for each action that does, where somebody has looked (`Lab.plan`).
+
     >>> Plan.from_calls([{"name": "limit", "arguments": {"table": "orders", "n": 5}}]).to_calls()
     [{'name': 'limit', 'arguments': {'table': 'orders', 'n': 5}}]
     """
@@ -44,6 +46,7 @@ class Plan(Shown, BaseModel):
     actions: tuple[Action, ...]
     confidence: float = 1.0
     origin: Origin = Origin()
+    breaks: tuple[str, ...] = ()
 
     @classmethod
     def from_calls(cls, calls: Iterable[Call], confidence: float = 1.0, origin: Origin | None = None) -> Self:

@@ -36,6 +36,7 @@ FIGURES: Mapping[str, Schema] = {
     "quality-fail": {"score": "float", "rows": "int", "errors": "int"},
     "transformed": {"rows": "int", "action": "text"},
     "published": {"rows": "int", "bytes": "int", "store": "text"},
+    "capacity-near": {"share": "float", "bytes": "int", "quota_bytes": "int"},
     "slow-query": {"ms": "float", "slowdown": "float"},
     "tuned": {"gain": "float", "before_ms": "float", "after_ms": "float"},
 }

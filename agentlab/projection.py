@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import singledispatch
-from typing import Literal, TypedDict
+from typing import Literal, NamedTuple, TypedDict
 
 import ibis
 
@@ -68,6 +68,17 @@ def projection(action: Transform, doc: TableDoc) -> Projection | None:
         case Cast(column=column, type=to) if by_name[column][2] is None and (doc.schema_[column], to) in _SAFE_CASTS:
             return [(name, stored, to if name == column else cast) for name, stored, cast in columns]
     return None
+
+
+class Matches(NamedTuple):
+    """How two tables' keys meet: rows without a match on either side, and the keys that several rows of the other have.
+
+    Only keys that occur in both count as multiplying.
+    """
+
+    unmatched: int
+    unmatched_other: int
+    multiplying: int
 
 
 @singledispatch

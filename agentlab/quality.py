@@ -14,25 +14,21 @@ import ibis
 from pydantic import BaseModel, ConfigDict
 
 from agentlab.errors import PlanError, unknown
-from agentlab.profiles import (
-    PATTERNS,
-    ColumnProfile,
-    Connected,
-    Data,
-    is_quantity,
-    mostly,
-    opened,
-    plain,
-    profile,
-    quote,
-)
+from agentlab.measuring import Connected, Data, literal, opened, plain, quote, surplus
+from agentlab.profiles import EXACT_ROWS, ColumnProfile, mostly, profile
+from agentlab.semantics import PATTERNS, is_quantity
 
-Kind = Literal["missing", "duplicate", "outlier", "type", "format", "constant", "range"]
+Kind = Literal[
+    "missing", "duplicate", "outlier", "type", "format", "constant", "range",
+    "set", "reference", "freshness", "row_count", "compare", "drift",
+]  # fmt: skip
 Severity = Literal["info", "warning", "error"]
 
 EXAMPLES = 5
 #: How many interquartile ranges beyond the quartiles a value is unusual (Tukey 1977), how many, absurd; see `absurd`.
 UNUSUAL, ABSURD, TAIL = 1.5, 10.0, 2.8
+#: So many spellings of other values are slips; more of them are a column of free text.
+SPELLINGS = 40
 
 
 class Finding(BaseModel):
@@ -109,13 +105,23 @@ def unreadable(column: ColumnProfile) -> Suspicion | None:
 
 
 def malformed(column: ColumnProfile) -> Suspicion | None:
-    """The exceptions in a column of emails, web addresses, UUIDs or phone numbers; elsewhere, space around the text."""
+    """The exceptions in a column of emails, web addresses, UUIDs, phone numbers or dates; elsewhere, space around the
+    text, and unusual spellings that differ from the usual one by case or space only."""
     if column.pattern:
         regex = PATTERNS[column.pattern]
         return Suspicion("format", column, f"{_filled(column)} AND NOT regexp_matches({column.sql}, '{regex}')")
-    if column.padded and not column.reads_as:
-        return Suspicion("format", column, f"{_filled(column)} AND {column.sql} <> TRIM({column.sql})")
-    return None
+    if column.reads_as or not (column.padded or column.variants):
+        return None
+    unlike = [f"{column.sql} <> TRIM({column.sql})"] if column.padded else []
+    spellings = ", ".join(literal(spelling) for spelling, _ in misspelled(column))
+    unlike += [f"{column.sql} IN ({spellings})"] if spellings else []
+    return Suspicion("format", column, f"{_filled(column)} AND ({' OR '.join(unlike)})")
+
+
+def misspelled(column: ColumnProfile) -> list[tuple[str, str]]:
+    """The spellings to mend, each with the usual one; none where there are so many that they may well be meant."""
+    few = len(column.variants) <= SPELLINGS and sum(len(v) + 4 for v, _ in column.variants) <= 1500
+    return column.variants if few else []
 
 
 def negative(column: ColumnProfile) -> Suspicion | None:
@@ -255,10 +261,16 @@ def _judged(table: str, suspicion: Suspicion, count: int, certain: int, rows: in
 _TELLS: dict[Kind, Any] = {
     "missing": lambda c: f"values of {c.name} are missing",
     "type": lambda c: f"values of {c.name} can't be read as {c.reads_as}, as the others can",
-    "format": lambda c: f"values of {c.name} {f'are no {c.pattern}' if c.pattern else 'have space around them'}",
+    "format": lambda c: f"values of {c.name} {_ill_formed(c)}",
     "range": lambda c: f"values of {c.name} are negative, which its name rules out",
     "outlier": lambda c: "values of {} are outliers (below {:g} or above {:g})".format(c.name, *fences(c)),
 }
+
+
+def _ill_formed(column: ColumnProfile) -> str:
+    if column.pattern:
+        return f"are no {column.pattern}"
+    return "differ from others by case or space only" if misspelled(column) else "have space around them"
 
 
 def _absurdity(suspicion: Suspicion, certain: int) -> str:
@@ -296,20 +308,33 @@ def _examples(data: Data, suspicion: Suspicion) -> list[dict[str, Any]]:
 
 
 def _duplicates(data: Data, table: str, columns: list[ColumnProfile], rows: int, whole: bool) -> list[Finding]:
-    surplus = _surplus(data, columns, rows) if whole else 0
-    findings = [_whole_rows(data, table, surplus, rows)] if surplus else []
-    key = next((c for c in columns if c.name.lower() in _key_names(table)), None)
+    copies = _surplus(data, columns, rows) if whole else 0
+    findings = [_whole_rows(data, table, copies, rows)] if copies else []
+    key = _key(data, table, columns, rows)
     repeated = rows - key.missing - key.distinct if key else 0
-    if key and repeated > surplus and mostly(key.distinct, rows - key.missing, expected=True):
-        findings.append(_repeated_key(data, table, key, repeated, repeated - surplus, rows))
+    if key and repeated > copies and mostly(key.distinct, rows - key.missing, expected=True):
+        findings.append(_repeated_key(data, table, key, repeated, repeated - copies, rows))
     return findings
 
 
+def _key(data: Data, table: str, columns: list[ColumnProfile], rows: int) -> ColumnProfile | None:
+    """The column that tells rows apart: by its name, or as the first that is named like a key and hardly repeats."""
+    named = next((c for c in columns if c.name.lower() in _key_names(table)), None)
+    first = next((c for c in columns if c.name == next(iter(data.columns)) and c.identifies), None)
+    if named or first is None:
+        return named
+    return first if 10 * first.distinct >= 9 * (rows - first.missing) else None
+
+
 def _surplus(data: Data, columns: list[ColumnProfile], rows: int) -> int:
-    if any(column.distinct == rows for column in columns):
+    if any(column.distinct == rows for column in columns if _exact(column, rows)):
         return 0
-    distinct: int = data.ask(f"SELECT COUNT(*) AS n FROM (SELECT DISTINCT * FROM {data.name})")[0]["n"]  # noqa: S608
-    return rows - distinct
+    most = max(columns, key=lambda c: c.distinct)
+    return surplus(data, [most.name] if 2 * most.distinct >= rows else list(data.columns), rows)
+
+
+def _exact(column: ColumnProfile, rows: int) -> bool:
+    return rows <= EXACT_ROWS or column.identifies or column.type == "int"
 
 
 def _whole_rows(data: Data, table: str, surplus: int, rows: int) -> Finding:

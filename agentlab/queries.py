@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -101,6 +101,32 @@ def check(sql: str, tables: Iterable[str]) -> Query:
     canonical = tree.sql("duckdb", comments=False)
     found = _name_tables(tree, {name.lower(): name for name in tables})
     return Query(canonical, tree, found, steady=not tree.find(*_MOMENTS))
+
+
+def ordered_by(query: Query, columns: Sequence[str]) -> tuple[int, ...]:
+    """The places of the result's columns by which the query orders, the first first, as far as they are in the result.
+
+    >>> query = check("select city, sum(n) as total from t group by city order by total desc, 1", ["t"])
+    >>> ordered_by(query, ["city", "total"])
+    (1, 0)
+    """
+    order, names = query.tree.args.get("order"), [column.lower() for column in columns]
+    places: list[int] = []
+    for key in order.expressions if order else ():
+        place = _place(key.this, query.tree, names)
+        if place is None:
+            break
+        places.append(place)
+    return tuple(places)
+
+
+def _place(key: exp.Expr, tree: exp.Query, names: Sequence[str]) -> int | None:
+    if isinstance(key, exp.Literal) and key.is_int and 1 <= int(key.name) <= len(names):
+        return int(key.name) - 1
+    if isinstance(key, exp.Column) and not key.table and names.count(key.name.lower()) == 1:
+        return names.index(key.name.lower())
+    selected = [one.unalias() for one in tree.selects]
+    return selected.index(key) if key in selected and len(selected) == len(names) else None
 
 
 def bind(engine: Engine, query: Query, views: Mapping[str, ibis.Table]) -> str:

@@ -1,4 +1,4 @@
-"""What brings a store up to date: its tables are pulled again and made again by the very calls that made them.
+"""What brings a store or table up to date: it is pulled and made again by the very calls that made it.
 
 No model is asked: the calls are those in the tables' versions, in the order in which they were done. Where that can't
 be (rows were appended, a call can't be repeated), a table is published as it is, and it is said why.
@@ -6,11 +6,12 @@ be (rows were appended, a call can't be repeated), a table is published as it is
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from agentlab.actions import Action, Publish, Pull, Quarantine
+from agentlab.actions import Action, LoadFile, Publish, Pull, Quarantine, Sync
 from agentlab.catalog import Catalog
 from agentlab.entries import Entry
 from agentlab.errors import AgentlabError, PlanError
@@ -18,10 +19,13 @@ from agentlab.plan import Origin, Plan, action_from
 from agentlab.rules import check
 from agentlab.runs import plan_of
 from agentlab.simulation import writes
+from agentlab.snapshots import beneath
 from agentlab.stores import Published, StoreDoc
+from agentlab.tasks import PULL, REFRESH, find, tasks
 
 #: Whose plans these are, as their origin says.
 SCHEDULE = "schedule"
+_SCHEDULED = "scheduled: "
 
 
 class Refresh(NamedTuple):
@@ -42,19 +46,50 @@ def refresh(catalog: Catalog, store: str) -> Refresh:
     for name, copy in doc.tables.items():
         found.add(name, copy)
     made = (found.calls[place] for place in sorted(found.calls))
-    origin = Origin(intent=f"scheduled: {store} refresh", model=SCHEDULE)
+    origin = Origin(intent=f"{_SCHEDULED}{store}{REFRESH}", model=SCHEDULE)
     return Refresh(Plan(actions=(*made, *found.publishes), origin=origin), tuple(found.notes))
 
 
-def standing(plan: Plan, catalog: Catalog) -> Refresh | None:
-    """The refresh that a plan is, if it is one and still what brings the store up to date.
+def refresh_table(catalog: Catalog, table: str) -> Refresh:
+    """What makes a table again, with those that it is made of; nothing, and why, if that can't be."""
+    try:
+        calls = _calls(catalog, table)
+    except PlanError as fault:
+        return Refresh(Plan(actions=()), (f"{table} isn't made again: {fault}",))
+    origin = Origin(intent=f"{_SCHEDULED}{table}{REFRESH}", model=SCHEDULE)
+    return Refresh(Plan(actions=tuple(calls[place] for place in sorted(calls)), origin=origin))
 
-    What it replaces it makes again, so none of it needs a person's leave.
+
+def pull_of(catalog: Catalog, source: str, resource: str) -> Refresh:
+    """The pull of a resource as it was done last, or else of all of it into `staging.<resource>`."""
+    place = f"{source}.{resource}"
+    into = f"staging.{re.sub(r'[^A-Za-z0-9_]', '_', resource)}"
+    versions = (entry for table in catalog.entries("table") for entry in beneath(table, catalog))
+    pulled = [entry for entry in versions if entry.doc.get("source") == place and entry.doc.get("call")]
+    last = max(pulled, key=lambda entry: entry.at, default=None)
+    action = action_from(last.doc["call"]) if last else Pull(source=source, resource=resource, into=into)
+    origin = Origin(intent=f"{_SCHEDULED}{place}{PULL}", model=SCHEDULE)
+    return Refresh(Plan(actions=(action,), origin=origin))
+
+
+def of_task(catalog: Catalog, name: str) -> Refresh:
+    """What does a scheduled task that isn't a pipeline, as the catalog is now; PlanError naming the nearest task."""
+    task = find(name, catalog)
+    if task.kind == "pull":
+        return pull_of(catalog, task.name, task.resource)
+    return refresh(catalog, task.name) if task.kind == "store" else refresh_table(catalog, task.name)
+
+
+def standing(plan: Plan, catalog: Catalog) -> Refresh | None:
+    """The refresh that a plan is, if it is one and still what brings the store or table up to date.
+
+    What it replaces it makes again, so none of it needs a person's leave. A pull alone isn't one: what was done to the
+    table since would be lost.
     """
-    stores = {action.store for action in plan.actions if isinstance(action, Publish)}
-    if plan.origin.model != SCHEDULE or len(stores) != 1 or not catalog.find("store", *stores):
+    task = plan.origin.intent.removeprefix(_SCHEDULED)
+    if plan.origin.model != SCHEDULE or not task.endswith(REFRESH) or task not in tasks(catalog):
         return None
-    again = refresh(catalog, *stores)
+    again = of_task(catalog, task)
     return again if again.plan.actions == plan.actions else None
 
 
@@ -122,8 +157,10 @@ class _Recipe:
         for latest, (place, entry) in enumerate(_back(self.catalog, table)):
             action = _repeatable(entry)
             begins = _begins(action, entry) or (latest == 0 and _merges(action))
-            if not begins and isinstance(action, Pull):
-                raise PlanError(f"version {entry.n} was pulled by {action.mode} onto rows that are worked on since")
+            if not begins and isinstance(action, Pull | Sync | LoadFile):
+                how = {"pull": "pulled", "sync": "synced", "load_file": "loaded"}[action.tool()]
+                mode = getattr(action, "mode", "upsert")
+                raise PlanError(f"version {entry.n} was {how} by {mode} onto rows that are worked on since")
             if place not in self.calls:
                 self.calls[place] = action
                 for other in set(action.references("table")) - {table}:
@@ -145,14 +182,16 @@ def _repeatable(entry: Entry) -> Action:
 
 def _begins(action: Action, entry: Entry) -> bool:
     """Whether a call makes a table without regard to what was there."""
-    if isinstance(action, Pull):
+    if isinstance(action, Sync):
+        return False
+    if isinstance(action, Pull | LoadFile):
         return action.mode == "replace"
     return entry.name not in action.references("table")
 
 
 def _merges(action: Action) -> bool:
     """Whether a call, done once more on its own result, only brings it up to date."""
-    return isinstance(action, Pull) and action.mode == "upsert"
+    return isinstance(action, Sync) or (isinstance(action, Pull | LoadFile) and action.mode == "upsert")
 
 
 def _back(catalog: Catalog, table: str) -> Iterator[tuple[int, Entry]]:
@@ -170,8 +209,18 @@ def _back(catalog: Catalog, table: str) -> Iterator[tuple[int, Entry]]:
             " ORDER BY n DESC",
             *(table, run, n, before or 0),
         ):
-            yield row["place"], catalog.version("table", table, row["n"])
+            entry = catalog.version("table", table, row["n"])
+            if entry.doc.get("call", {}).get("name") == "restore":
+                before = _restored(entry)
+                break
+            if entry.doc.get("call", {}).get("name") != "retain":
+                yield row["place"], entry
         n = before
+
+
+def _restored(entry: Entry) -> int | None:
+    """The version that a restore brought back."""
+    return next((n for origins in entry.doc["lineage"].values() for _, n, _ in origins), None)
 
 
 def _before(catalog: Catalog, table: str, run: str) -> int | None:

@@ -1,7 +1,8 @@
-"""Whether two results are the same: equal as multisets of rows, decimals within rounding."""
+"""Whether two results are the same: equal as multisets of rows, decimals within rounding, and in the asked order."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,18 @@ import pyarrow.compute as pc
 TOLERANCE = 1e-9
 
 
-def difference(left: pa.Table, right: pa.Table) -> str:
+def difference(left: pa.Table, right: pa.Table, ordered_by: Sequence[int] = ()) -> str:
     """What tells two results apart, in words; nothing when they are equal, whatever the order of their rows.
+
+    `ordered_by` are the places of the columns by which the query orders: their values must come in the same order (rows
+    that are equal in them may change places, as in any engine).
 
     >>> difference(pa.table({"a": [1, 2]}), pa.table({"a": [2, 1]}))
     ''
     >>> difference(pa.table({"a": [1, 2]}), pa.table({"a": [1, 1]}))
     'column a has 2 in one result and 1 in the other'
+    >>> difference(pa.table({"a": [1, 2]}), pa.table({"a": [2, 1]}), ordered_by=[0])
+    'the rows come in another order: at row 1 column a is 2, not 1'
     """
     if (left.schema.names, left.schema.types) != (right.schema.names, right.schema.types):
         return f"the columns are {_columns(right)}, not {_columns(left)}"
@@ -30,6 +36,17 @@ def difference(left: pa.Table, right: pa.Table) -> str:
         if len(unlike):
             at = int(unlike[0])
             return f"column {name} has {ours[at].as_py()!r} in one result and {theirs[at].as_py()!r} in the other"
+    return _disorder(left, right, ordered_by)
+
+
+def _disorder(left: pa.Table, right: pa.Table, places: Sequence[int]) -> str:
+    for place in places:
+        ours, theirs = (_comparable(table.column(place).combine_chunks()) for table in (left, right))
+        unlike = np.flatnonzero(_unlike(ours, theirs))
+        if len(unlike):
+            at = int(unlike[0])
+            told = f"column {left.schema.names[place]} is {theirs[at].as_py()!r}, not {ours[at].as_py()!r}"
+            return f"the rows come in another order: at row {at + 1:,} {told}"
     return ""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from agentlab.actions import Action, Schedule
+from agentlab.actions import Action, Resume, Schedule
 from agentlab.catalog import Catalog
 from agentlab.entries import Entries
 from agentlab.errors import Conflict, LabError
@@ -51,7 +51,7 @@ _SIZE = re.compile(r"[\d,]+ bytes")
 
 
 def _measures(action: Action) -> bool:
-    return action.agent == "optimization" or isinstance(action, Schedule)
+    return action.agent == "optimization" or isinstance(action, Resume | Schedule)
 
 
 def _key(review: Review) -> str:

@@ -1,8 +1,9 @@
 """Keeping a lab's schedules: a thread that looks at the clock and does what is due, one task after the other.
 
-A store's task, `S refresh`, pulls its tables again and publishes what comes of it (`refreshing.py`); a pipeline's name
-carries the pipeline out. What was due while nobody kept the schedules is done once, not as often as it was missed: the
-catalog's log says for which moment a task was last begun, and by whom, so that two keepers don't do it twice.
+A refresh or a pull does again what was done before (`refreshing.py`); a pipeline's name carries the pipeline out.
+Retention runs every night without being asked. What was due while nobody kept the schedules is done once, not as often
+as it was missed, and what came due while a schedule was paused isn't done: the catalog's log says for which moment a
+task was last begun, and by whom, so that two keepers don't do it twice.
 """
 
 from __future__ import annotations
@@ -10,23 +11,44 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
-from croniter import croniter
-
+from agentlab.enforcement import rule_times
 from agentlab.entries import Entry
-from agentlab.errors import AgentlabError, PlanError, unknown
+from agentlab.errors import AgentlabError
 from agentlab.events import Event
 from agentlab.lab import Lab
-from agentlab.refreshing import refresh
+from agentlab.moments import latest
+from agentlab.orchestrator import new_id
+from agentlab.recomputing import recompute
+from agentlab.refreshing import of_task
+from agentlab.retention import NIGHTLY
+from agentlab.tasks import find
 
 #: How often the clock is looked at, in seconds; cron knows minutes.
 EVERY = 20.0
-REFRESH = " refresh"
+#: The task that is everywhere: retention. A pipeline can't have the name.
+RETENTION = "(retention)"
 
 _LOG = logging.getLogger(__name__)
+
+
+class _Task(NamedTuple):
+    """Something that comes due by a cron line, in a zone, for moments after `since`."""
+
+    name: str
+    cron: str
+    zone: str | None
+    since: datetime
+
+
+def _task(entry: Entry) -> _Task | None:
+    """What a schedule makes due; None while it is paused. Resuming writes it anew, so it counts from then."""
+    if entry.doc.get("state", "active") == "paused":
+        return None
+    return _Task(entry.name, entry.doc["cron"], entry.doc.get("zone"), datetime.fromisoformat(entry.at))
 
 
 class Keeper:
@@ -51,24 +73,24 @@ class Keeper:
 
     def tick(self, now: datetime) -> list[str]:
         """Do what is due and hasn't been begun; the tasks that were begun. A task's failure is logged, no more."""
-        return [entry.name for entry in self.lab.catalog.entries("schedule") if self._kept(entry, now)]
+        due = [task for task in map(_task, self.lab.catalog.entries("schedule")) if task]
+        if times := rule_times(self.lab.catalog):
+            due.append(_Task(RETENTION, NIGHTLY, None, min(times)))
+        return [task.name for task in due if self._kept(task, now)]
 
-    def _kept(self, entry: Entry, now: datetime) -> bool:
+    def _kept(self, task: _Task, now: datetime) -> bool:
         try:
-            moment = _last(entry.doc["cron"], now)
-            if moment <= self._counted(entry) or not self._claim(entry.name, moment):
+            moment = latest(task.cron, now, task.zone)
+            # Up to which moment a task is done: that of the last time, or when its schedule was set or resumed.
+            done = max(self._begun.get(task.name, task.since), task.since)
+            if moment <= done or not self._claim(task.name, moment):
                 return False
-            do(self.lab, entry.name)
+            do(self.lab, task.name)
         except AgentlabError as fault:
-            _LOG.warning("the scheduled task %r failed: %s", entry.name, fault)
+            _LOG.warning("the scheduled task %r failed: %s", task.name, fault)
         except Exception:
-            _LOG.exception("the scheduled task %r failed", entry.name)
+            _LOG.exception("the scheduled task %r failed", task.name)
         return True
-
-    def _counted(self, entry: Entry) -> datetime:
-        """The moment up to which a task is done: that of the last time, or when its schedule was set."""
-        start = datetime.fromisoformat(entry.at)
-        return max(self._begun.get(entry.name, start), start)
 
     def _claim(self, task: str, moment: datetime) -> bool:
         """Write down that this keeper does what was due at a moment; False if another does."""
@@ -92,21 +114,16 @@ def _begun(lab: Lab) -> dict[str, datetime]:
     return {event.subject: datetime.fromisoformat(event.body["due"]) for event in told}
 
 
-def _last(cron: str, now: datetime) -> datetime:
-    """The latest moment of a schedule that isn't after `now`."""
-    moment: datetime = croniter(cron, now.replace(microsecond=0) + timedelta(seconds=1)).get_prev(datetime)
-    return moment
-
-
 def do(lab: Lab, task: str) -> list[str]:
     """Carry out a task now; the ids of its runs. PlanError naming the nearest task if there is none of that name."""
     if lab.catalog.find("pipeline", task):
         return [lab.pipeline(task, approve=None).run]
-    stores = lab.stores()
-    name = task.removesuffix(REFRESH)
-    if not task.endswith(REFRESH) or name not in stores:
-        raise PlanError(unknown("task", task, lab.view().tasks))
-    plan, notes = refresh(lab.catalog, name)
+    if task == RETENTION:
+        return [result.run for result in lab.enforce()]
+    if (known := find(task, lab.catalog)).kind == "result":
+        run = recompute(lab.catalog, lab.engine, known.name, new_id)
+        return [run] if run else []
+    plan, notes = of_task(lab.catalog, task)
     for note in notes:
         _LOG.info("%s: %s", task, note)
     return [lab.run(plan, approve=None).run] if plan.actions else []

@@ -14,18 +14,27 @@ from agentlab.actions import (
     Action,
     ColumnType,
     Derive,
+    Drop,
     Join,
+    LoadFile,
     Pivot,
     Provision,
     Pull,
     Quarantine,
+    Restore,
+    Schedule,
     Schema,
+    Sync,
+    TakeSnapshot,
     Transform,
     Union,
     Unpivot,
+    Unschedule,
 )
 from agentlab.entries import Entries
+from agentlab.errors import PlanError
 from agentlab.expressions import Expression, parse
+from agentlab.snapshots import chosen
 
 #: Stands for the type of a column that an open table may have.
 _UNKNOWN = cast(ColumnType, "unknown")
@@ -62,6 +71,12 @@ class World:
         }
         #: The tables that weren't there before the plan: whatever they hold is its own.
         self.created: set[str] = set()
+        #: The tables that the plan has written.
+        self.changed: set[str] = set()
+        #: The snapshots that the plan takes: of each its table, as it is then.
+        self.snapshots: dict[str, tuple[str, Sight]] = {}
+        #: The tasks that have a schedule.
+        self.scheduled: set[str] = {entry.name for entry in entries.entries("schedule")}
 
     def read(self, action: Action) -> Sight | None:
         """The table that an action is about; None if it is about none, or about one that doesn't exist."""
@@ -72,7 +87,7 @@ class World:
         entry = self.entries.find("source", source)
         return entry.doc.get("resources", {}) if entry else {}
 
-    def resource(self, action: Pull) -> Sight:
+    def resource(self, action: Pull | Sync) -> Sight:
         """What is known of a resource's columns; an API may always return more."""
         doc = self.resources(action.source).get(action.resource, {})
         return Sight(doc.get("schema") or {}, open=True)
@@ -81,10 +96,24 @@ class World:
         """Let an action take effect. One that isn't sound leaves its table open, so that a fault is told only once."""
         if isinstance(action, Provision):
             self.stores.setdefault(action.store, action.partition_by)
+        self._keep(action)
         if (target := writes(action)) is not None:
             if target not in self.tables:
                 self.created.add(target)
             self.tables[target] = effect(action, self) if sound else Sight({}, open=True)
+            self.changed.add(target)
+
+    def _keep(self, action: Action) -> None:
+        """What goes, what gets a name, and what is done when."""
+        if isinstance(action, Drop):
+            self.tables.pop(action.table or "", None)
+            self.stores.pop(action.store or "", None)
+        elif isinstance(action, TakeSnapshot) and action.name:
+            self.snapshots[action.name] = (action.table, self.tables.get(action.table, Sight({}, open=True)))
+        elif isinstance(action, Schedule):
+            self.scheduled.add(action.task)
+        elif isinstance(action, Unschedule):
+            self.scheduled.discard(action.task)
 
 
 def writes(action: Action) -> str | None:
@@ -93,10 +122,12 @@ def writes(action: Action) -> str | None:
     >>> writes(Quarantine(table="staging.orders", where="quantity < 0"))
     'quarantine.orders'
     """
-    if isinstance(action, Pull):
+    if isinstance(action, Pull | Sync | LoadFile):
         return action.into
     if isinstance(action, Quarantine):
         return f"quarantine.{action.table.rpartition('.')[2]}"
+    if isinstance(action, Restore):
+        return action.table
     return (action.into or action.table) if isinstance(action, Transform) else None
 
 
@@ -117,10 +148,35 @@ def _(action: Pull, world: World) -> Sight:
 
 
 @effect.register
+def _(action: Sync, world: World) -> Sight:
+    before = world.tables.get(action.into)
+    return Sight(_stacked(before.schema if before else {}, world.resource(action).schema), open=True)
+
+
+@effect.register
+def _(action: LoadFile, world: World) -> Sight:
+    before = world.tables.get(action.into) if action.mode != "replace" else None
+    return Sight(before.schema if before else {}, open=True)
+
+
+@effect.register
 def _(action: Quarantine, world: World) -> Sight:
     before, aside = world.read(action), world.tables.get(writes(action) or "")
     moved: Schema = {**(before.schema if before else {}), "reason": "text"}
     return Sight(_stacked(aside.schema if aside else {}, moved), open=True)
+
+
+@effect.register
+def _(action: Restore, world: World) -> Sight:
+    if action.snapshot in world.snapshots:
+        return world.snapshots[action.snapshot][1]
+    if action.version is not None and action.version < 0 and action.table in world.changed:
+        # How many versions the plan itself makes of the table only its run will know.
+        return Sight({}, open=True)
+    try:
+        return Sight(chosen(world.entries, action.table, action.snapshot, action.version).doc["schema"])
+    except PlanError:
+        return Sight({}, open=True)
 
 
 @effect.register
@@ -181,6 +237,17 @@ def _(action: Unpivot, world: World) -> Sight:
     kinds = [before.schema[c] for c in action.columns if c in before.schema]
     values: Schema = {action.value_to: common(kinds)} if len(kinds) == len(action.columns) else {}
     return Sight({**rest, action.name_to: "text", **values}, before.open)
+
+
+def key_names(resource: str) -> tuple[str, ...]:
+    """What the column that tells one row of a resource from another is called where nobody says it, in lower case.
+
+    >>> key_names("orders"), key_names("categories")
+    (('id', 'order_id', 'orders_id'), ('id', 'category_id', 'categories_id'))
+    """
+    stem = resource.lower()
+    one = f"{stem[:-3]}y" if stem.endswith("ies") else stem.removesuffix("s")
+    return tuple(dict.fromkeys(("id", f"{one}_id", f"{stem}_id")))
 
 
 def common(types: Iterable[ColumnType]) -> ColumnType:

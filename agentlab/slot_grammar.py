@@ -5,13 +5,15 @@ Only what the prompt shows can be named: every table, column, source, store and 
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
 from agentlab.actions import Action, Role, kind_of, of
+from agentlab.actions.amounts import SIZES, UNITS
+from agentlab.actions.quality import PATTERNS
 from agentlab.actions.storage import PERIODS
 from agentlab.linking import Linked, canonical
 
@@ -23,10 +25,12 @@ SEPARATORS = {
 #: Arguments that an answer may leave out, because `completion` finds the only one that fits.
 _INFERRED = {
     "pull": {"source", "resource", "into"}, "publish": {"table", "store"}, "schedule": {"task"},
-    "derive": {"table", "column"}, "clarify": {"question"}, "refuse": {"reason"},
+    "derive": {"table", "column"}, "clarify": {"question"}, "refuse": {"reason"}, "load_file": {"into"},
+    "sync": {"source", "resource", "into"}, "describe_source": {"source"}, "throttle": {"source"},
+    "retain": {"table", "column"}, "unschedule": {"task"}, "pause": {"task"}, "resume": {"task"}, "resize": {"store"},
 }  # fmt: skip
 _MOST_ACTIONS = 8
-_NEVER = {"question", "reason", "kind", "seed", "name"}
+_NEVER = {"question", "reason", "kind", "seed", "other_column"}
 
 #: SQL by type: what is added is numbers, what is joined is text. A rule whose columns the prompt lacks is left out.
 _SQL = r"""
@@ -87,7 +91,7 @@ def grammar(linked: Linked, role: Role | None, types: Mapping[str, Container[str
 def _terminals(linked: Linked, types: Mapping[str, Container[str]]) -> dict[str, str]:
     """Rules for what the prompt marks; a kind without marks has none."""
     rules = {}
-    marks = {kind: " | ".join(linked.of(kind)) for kind in "ctsroqkvndhw"}
+    marks = {kind: " | ".join(linked.of(kind)) for kind in "ctsroqkvndhwfpz"}
     name = " | ".join(m for m in (marks["v"], f"({marks['w']}) ({marks['w']})?" if marks["w"] else "") if m)
     if name:
         rules["name"] = name
@@ -97,9 +101,12 @@ def _terminals(linked: Linked, types: Mapping[str, Container[str]]) -> dict[str,
         rules["num"] = "/[0-9]/"
     rules["date"] = marks["d"]
     rules["time"] = marks["h"]
-    for rule, kind in (("table", "t"), ("source", "s"), ("resource", "r"), ("query", "q")):
+    for rule, kind in (("table", "t"), ("source", "s"), ("resource", "r"), ("query", "q"), ("zone", "z")):
         rules[rule] = marks[kind]
     new = ["name"] if name else []
+    for rule, kind in (("file", "f"), ("snapshot", "p")):
+        rules[rule] = " | ".join([*linked.of(kind), *new])
+    rules["string"] = marks["v"]
     rules["store"] = " | ".join([*linked.of("o"), *new])
     rules["task"] = " | ".join([*linked.of("k"), *linked.of("o"), *new])
     made = ['"@" name'] if name and marks["c"] else []
@@ -111,6 +118,8 @@ def _terminals(linked: Linked, types: Mapping[str, Container[str]]) -> dict[str,
         known = {"new_table": linked.of("t"), "new_column": linked.of("c")}.get(rule, [])
         rules[rule] = " | ".join([*_new_names(linked, kind), *known])
     rules["column"] = " | ".join([*linked.of("c"), *(new if marks["c"] else [])])
+    # A source's columns aren't in the prompt.
+    rules["field"] = " | ".join([*linked.of("c"), *new])
     rules["lit"] = " | ".join(x for x in ("num", *linked.of("d"), *new, '"true"', '"false"') if x)
     return {rule: body for rule, body in rules.items() if body}
 
@@ -154,6 +163,8 @@ def _argument(field: str, info: FieldInfo, rules: dict[str, str]) -> str | None:
 _RULE_OF = {
     "table": "table", "source": "source", "resource": "resource", "query": "query", "store": "store",
     "column": "column", "new_column": "new_column", "new_table": "new_table", "new_store": "new_store", "value": "lit",
+    "file": "file", "new_file": "string", "location": "string", "snapshot": "snapshot", "new_snapshot": "name",
+    "scheduled": "task", "zone": "zone",
 }  # fmt: skip
 
 
@@ -168,15 +179,25 @@ def _value(field: str, kind: str | None, annotation: Any, rules: dict[str, str])
         return f'"\\"" {_when(rules)} "\\""'
     if field == "task":
         return "task" if "task" in rules else None
+    if kind in _AMOUNTS:
+        return f"(num | /[1-9]/) ({_words(f' {unit}' for unit in _AMOUNTS[kind])})"
+    if kind == "pattern":
+        return f"({_words(PATTERNS)}{' | string' if 'string' in rules else ''})"
     if field == "separator":
-        words = " | ".join(f'"{word}"' for word in SEPARATORS)
-        return f"({words}{' | name' if 'name' in rules else ''})"
+        return f"({_words(SEPARATORS)}{' | name' if 'name' in rules else ''})"
     if kind is not None:
-        rule = _RULE_OF.get(kind)
+        rule = "field" if field in ("cursor", "key") else _RULE_OF.get(kind)
         if rule is None or rule not in rules:
             return None
         return f'"[" {rule} ("," {rule})* "]"' if _is_tuple(annotation) else rule
     return _plain(field, annotation, rules)
+
+
+_AMOUNTS = {"span": UNITS, "size": SIZES}
+
+
+def _words(words: Iterable[str]) -> str:
+    return " | ".join(f'"{word}"' for word in words)
 
 
 def _measure(rules: dict[str, str], column: str, named: str) -> bool:
@@ -186,7 +207,7 @@ def _measure(rules: dict[str, str], column: str, named: str) -> bool:
 
 
 def _when(rules: dict[str, str]) -> str:
-    period = "(" + " | ".join(f'"{word}"' for word in PERIODS) + ")"
+    period = f"({_words(PERIODS)})"
     at = '(" at" time)?' if "time" in rules else ""
     return f'({period} {at} | "every" num (" minutes"|" hours"))'
 
@@ -196,8 +217,12 @@ def _plain(field: str, annotation: Any, rules: dict[str, str]) -> str | None:
         return "date" if "date" in rules else None
     if field == "fraction":
         return 'num "%"'
+    if field in ("min", "max"):
+        return '(num | "0")'
+    if field == "version":
+        return '(num | "-1")'
     if choices := options(annotation):
-        return "(" + " | ".join(f'"{choice}"' for choice in choices) + ")"
+        return f"({_words(choices)})"
     base = _bare(annotation)
     if base is bool:
         return '("true" | "false")'

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Any
 
 from agentlab.actions import ACTIONS, Role, kind_of
+from agentlab.actions.amounts import SIZES, UNITS
+from agentlab.actions.quality import PATTERNS
 from agentlab.completion import complete
 from agentlab.errors import PlanError
-from agentlab.linking import Index, Linked, link, spoken
+from agentlab.linking import Index, Linked, identifier, link, spoken
 from agentlab.plan import Call
 from agentlab.prompts import Ask, Prompt
 from agentlab.slot_grammar import SEPARATORS, grammar
@@ -32,7 +33,8 @@ _SHOWN = {"tables": 2, "sources": 2, "resources": 3, "names": 3}
 _MOST_COLUMNS = 24
 _MARKED = re.compile("\x01(?P<column>[^\x02]*)\x02|\x03(?P<literal>[^\x04]*)\x04")
 _SLOT = re.compile(r"<([a-z])\d+>")
-_ARGUMENT = re.compile(r' (\w+)=("[^"]*"|\[[^\]]*\]|[^ ]+)')
+_AMOUNT = "|".join((*UNITS, *SIZES))
+_ARGUMENT = re.compile(rf' (\w+)=("[^"]*"|\[[^\]]*\]|[^ ]+(?: (?:{_AMOUNT})(?![\w=]))?)')
 
 
 class Slots:
@@ -82,10 +84,15 @@ def _catalog(linked: Linked, view: View, role: Role | None) -> Iterable[str]:
             shown = _first(linked, "r", full, _SHOWN["resources"])
             marks = "".join(f"{linked.add('r', r)} {spoken(r.split('.', 1)[1])}" for r in shown)
             yield f"{linked.add('s', source)} {spoken(source)} :{marks}"
+    if role == "optimization":
+        yield from (f"{linked.add('s', s)} {spoken(s)} :" for s in _first(linked, "s", view.sources, _SHOWN["sources"]))
+    tasks = tuple(dict.fromkeys((*view.scheduled, *view.tasks)))
     for kind, label, names, roles in (
+        ("f", "files", view.files, (None, "ingestion")),
         ("o", "stores", view.stores, (None, "storage")),
         ("q", "queries", view.queries, (None, "optimization")),
-        ("k", "tasks", view.tasks, (None, "storage")),
+        ("k", "tasks", tasks, (None, "storage")),
+        ("p", "snapshots", view.snapshots, (None, "storage")),
     ):
         if names and role in roles:
             shown = _first(linked, kind, names, _SHOWN["names"])
@@ -163,8 +170,18 @@ def _encode_one(name: str, kind: str | None, value: Any, linked: Linked) -> str:
         return next(word for word, mark in SEPARATORS.items() if mark == value)
     if name == "fraction":
         return _literal(f"{value * 100:g}", linked, "n") + "%"
+    if name in ("min", "max") and value == 0:
+        return "0"
+    if name == "version" and value == -1:
+        return "-1"
     if isinstance(value, int | float):
         return _literal(format(value, ".15g"), linked, "n")
+    if kind in ("span", "size"):
+        return _encode_amount(value, linked)
+    if kind == "zone":
+        return _literal(value, linked, "z")
+    if kind == "pattern":
+        return str(value) if value in PATTERNS else _literal(value, linked, "v")
     if name in ("since", "until"):
         return _literal(value, linked, "d")
     if kind is None:
@@ -174,7 +191,21 @@ def _encode_one(name: str, kind: str | None, value: Any, linked: Linked) -> str:
     return _encode_name(name, kind, value, linked)
 
 
-_LETTER = {"table": "t", "new_table": "t", "source": "s", "store": "o", "query": "q", "column": "c", "resource": "r"}
+_LETTER = {
+    "table": "t", "new_table": "t", "source": "s", "store": "o", "query": "q", "column": "c", "resource": "r",
+    "file": "f", "snapshot": "p", "scheduled": "k",
+}  # fmt: skip
+
+
+def _encode_amount(value: str, linked: Linked) -> str:
+    """`90 days`: a number of the intent, or a digit where it says "a week"."""
+    number, unit = value.split()
+    try:
+        return f"{_literal(number, linked, 'n')} {unit}"
+    except PlanError:
+        if number != "1":
+            raise
+        return f"1 {unit}"
 
 
 def _encode_name(name: str, kind: str, value: str, linked: Linked) -> str:
@@ -274,6 +305,8 @@ def _decode(name: str, kind: str | None, text: str, linked: Linked) -> Any:
     return _decode_one(name, kind, text, linked)
 
 
+#: What a plain word is made a name for; elsewhere it stays the text that it is.
+_NAMED = ("column", "new_column", "new_table", "new_store", "store", "table", "new_snapshot", "snapshot")
 _SQL_SLOT = re.compile(r"@?(?:<w\d+><w\d+>|<[a-z]\d+>)")
 
 
@@ -315,6 +348,12 @@ def _decode_one(name: str, kind: str | None, text: str, linked: Linked) -> Any:
         return float(_said(text.removesuffix("%"), linked)) / 100
     if text in ("true", "false"):
         return text == "true"
+    if name == "operator":
+        return text
+    if kind in ("span", "size"):
+        return _SLOT.sub(lambda m: linked.slots[m[0]], text)
+    if name in ("min", "max", "version") and not text.startswith("<"):
+        return int(text)
     if name == "separator":
         return SEPARATORS[text] if text in SEPARATORS else _said(text, linked)
     if not text.startswith("<"):
@@ -324,7 +363,7 @@ def _decode_one(name: str, kind: str | None, text: str, linked: Linked) -> Any:
     if text[1] == "n":
         value = _said(text, linked)
         return float(value) if "." in value else int(value)
-    if text[1] in "vw" and kind in ("column", "new_column", "new_table", "new_store", "store", "table"):
+    if text[1] in "vw" and kind in _NAMED:
         return _name(text, linked)
     return _said(text, linked)
 
@@ -352,13 +391,3 @@ def _decode_measure(text: str, linked: Linked) -> dict[str, Any]:
     if name:
         measure["name"] = _name(name, linked)
     return measure
-
-
-@lru_cache(maxsize=65536)
-def identifier(phrase: str) -> str:
-    """A phrase as a name.
-
-    >>> identifier("Total revenue"), identifier("order-value")
-    ('total_revenue', 'order_value')
-    """
-    return re.sub(r"\W+", "_", phrase.lower()).strip("_")

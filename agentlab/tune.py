@@ -1,255 +1,280 @@
-"""Tuning: layouts are built, measured against the tables as they are, and kept only if truly faster with equal results.
+"""Tuning: of the layouts that were tried, those are kept that are truly faster, with equal results and within a budget.
 
-Everything that was tried is told, also what lost and why. What may be worth trying is said in `layouts.py`.
+Everything that was tried is told, also what lost and why. What may be worth trying is said in `layouts.py`, how it is
+measured in `trials.py`. There are two ways to a layout:
+
+- `tune`: of all that the queries suggest, the best set by time saved (times how often a query is asked) is kept.
+- `try_layout`: somebody wishes for one. It is kept when a saved query is at least `LEAST_GAIN` times as fast and none
+  has another result. Where nothing can be measured by (no saved query reads the table, or it has no more than `SMALL`
+  rows), and for files put together into one, it is kept unless it harms, and then that is said.
+
+A kept layout slows no query down: it answers those on which it was measured to be no slower, and look-ups like them.
 """
 
 from __future__ import annotations
 
 import re
-import shutil
-import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
-import ibis
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
-from sqlglot import exp
 
 from agentlab import copies
-from agentlab.copies import Copy
-from agentlab.engine import Engine, schema_of
-from agentlab.entries import check_run
-from agentlab.errors import AgentlabError, PlanError, unknown
-from agentlab.layouts import Candidate, LayoutDoc, candidates
-from agentlab.queries import Query, bind, check, fetch
-from agentlab.results import difference
+from agentlab.copies import SORTED_GROUP, Shape
+from agentlab.engine import schema_of
+from agentlab.errors import LabError
+from agentlab.layouts import Candidate, LayoutDoc, candidates, compactions
+from agentlab.queries import Query, check
+from agentlab.trials import LEAST_GAIN, LOOK_UP, Bench, Built, Measured, Trial, attempt, lost, result_of, served
+from agentlab.trials import scratch as scratch_of
 
-#: A layout is kept from this gain on: less is within what a busy machine makes up.
-LEAST_GAIN = 1.2
+#: With no more rows than the engine reads at once, no layout of a table can be told from another by its time.
+SMALL = SORTED_GROUP
 
-#: The fewest times that each side is run.
-LEAST_ROUNDS = 5
+#: A wish harms when a query takes `LEAST_GAIN` times as long, and so many milliseconds longer at the least.
+HARM_MS = 5.0
 
-#: What the look-up is called that a layout is measured on beside the saved queries.
-LOOK_UP = "look-up of one value"
+#: Candidates for all queries together.
+MOST_TOGETHER = 24
 
 Objective = Literal["speed", "cost", "balance"]
-Status = Literal["kept", "beaten", "slower", "differs", "failed", "untried"]
-
-
-class Measured(BaseModel):
-    """One candidate on one query. Times are medians in milliseconds; `gain` is before / after; `bytes` are on disk."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    query: str
-    candidate: Candidate
-    status: Status
-    why: str
-    before_ms: float = 0.0
-    after_ms: float = 0.0
-    gain: float = 0.0
-    build_ms: float = 0.0
-    bytes: int = 0
-
-    def __str__(self) -> str:
-        return f"{self.candidate}: {self.status}, {self.why}"
 
 
 class Tuning(BaseModel):
-    """What was tried, and the layout that was kept, if any."""
+    """What was tried, the best first, and what was kept: the layout that saves most, and others beside it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     measured: tuple[Measured, ...]
     kept: LayoutDoc | None = None
+    others: tuple[LayoutDoc, ...] = ()
+
+    @property
+    def layouts(self) -> tuple[LayoutDoc, ...]:
+        """All that was kept."""
+        return (self.kept, *self.others) if self.kept else ()
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self.measured)) or "nothing to try: the query suggests no layout"
-
-
-class Bench(NamedTuple):
-    """What every trial of a run needs: tables by name and their versions, and how often each side is run."""
-
-    engine: Engine
-    root: Path
-    run: str
-    views: Mapping[str, ibis.Table]
-    versions: Mapping[str, int]
-    rounds: int = LEAST_ROUNDS
-
-
-class _Built(NamedTuple):
-    candidate: Candidate
-    data: Copy
-    build_ms: float
+        several = len({measured.query for measured in self.measured}) > 1
+        lines = [f"{measured.query}: {measured}" if several else str(measured) for measured in self.measured]
+        return "\n".join(lines) or "nothing to try: the query suggests no layout"
 
 
 def tune(
-    bench: Bench, name: str, query: Query, *, objective: Objective = "speed", keep: bool = True, seconds: float = 300.0
+    bench: Bench,
+    queries: Mapping[str, Query],
+    *,
+    weights: Mapping[str, float] | None = None,
+    objective: Objective = "speed",
+    keep: bool = True,
+    more: Iterable[Candidate] = (),
+    seconds: float = 300.0,
 ) -> Tuning:
-    """Try every candidate for a query and keep the best; none with `keep=False`, as a recommendation.
+    """Try every candidate for the queries and keep the best set; none with `keep=False`, as a recommendation.
 
-    `objective`: the greatest gain (speed), the least disk (cost), or the least disk among those that gain at least half
-    of the greatest (balance). After `seconds` no further candidate is begun; it is told as untried.
+    `weights` say how often a query is asked (1 by default); what counts is the time saved, times that. One layout after
+    the other is taken: with `speed` the one that saves most, with `cost` the one that needs the least disk, with
+    `balance` the one that needs the least disk among those that save at least half of the most. What is taken counts
+    for the next: with `speed` a query may gain again, with the others it is done. `more` are tried besides. After
+    `seconds` no further candidate is begun; it is told as untried.
     """
-    began = time.monotonic()
-    trials: list[tuple[_Built | None, Measured]] = []
-    with _scratch(bench) as scratch:
-        for candidate in candidates(query, {t: schema_of(bench.views[t]) for t in query.tables}):
+    began, trials = time.monotonic(), list[Trial]()
+    with scratch_of(bench) as scratch:
+        for candidate, asked in _wanted(bench, queries, more):
+            name = next(iter(asked))
             if time.monotonic() - began > seconds:
-                trials.append((None, _lost(name, candidate, "untried", f"{seconds:g} seconds were over")))
-                continue
-            trials.append(_trial(bench, candidate, name, query, scratch / str(len(trials))))
-        best = _best([m for _, m in trials], objective)
-        kept = next((b for b, m in trials if b and m is best), None) if keep else None
-        layout = _keep(bench, kept, [best], {name: query}) if kept and best else None
-    return Tuning(measured=tuple(_told(m, best, keep) for _, m in trials), kept=layout)
+                trials.append(Trial(None, (lost(name, candidate, "untried", f"{seconds:g} seconds were over"),)))
+            else:
+                trials.append(attempt(bench, candidate, asked, scratch / str(len(trials))))
+        chosen = _set(bench, trials, weights or {}, objective)
+        layouts = [_keep(bench, trial, queries) for trial in chosen] if keep else []
+    return Tuning(measured=_told(trials, chosen, keep), kept=next(iter(layouts), None), others=tuple(layouts[1:]))
 
 
-def try_layout(bench: Bench, candidate: Candidate, queries: Mapping[str, Query]) -> Tuning:
-    """Build one layout, measure it on every query that it may serve, and keep it if one is faster and none differs.
+def try_layout(
+    bench: Bench,
+    candidate: Candidate,
+    queries: Mapping[str, Query],
+    *,
+    shape: Shape | None = None,
+    place: Path | None = None,
+) -> Tuning:
+    """Build one layout, measure it on every query that reads its table, and keep it as this module's header says.
 
-    A layout of a table is measured on a look-up of one value too, a materialized result on its own query only.
+    With no such query a look-up of one value stands in; a materialized result is measured on its own query only.
+    `shape` and `place` are how and where the copy is kept, if not as a layout.
     """
-    served = _served(bench, candidate, queries)
-    with _scratch(bench) as scratch:
-        (name, query), *others = served.items()
-        built, first = _trial(bench, candidate, name, query, scratch / "0")
-        measured = [first, *(_measure(bench, built, *other) for other in others if built)]
-        if built and {"kept"} <= {m.status for m in measured} <= {"kept", "slower"}:
-            return Tuning(measured=tuple(measured), kept=_keep(bench, built, measured, served))
-    return Tuning(measured=tuple(_told(m, None, True) for m in measured))
+    asked = served(bench, candidate, queries)
+    with scratch_of(bench) as scratch:
+        trial = attempt(bench, candidate, asked, scratch / "0", shape)
+        leave = _leave(bench, trial, asked)
+        if leave is None:
+            return Tuning(measured=tuple(_not_kept(trial, measured) for measured in trial.measured))
+        return Tuning(measured=_granted(trial, leave), kept=_keep(bench, trial, asked, place))
 
 
-def _served(bench: Bench, candidate: Candidate, queries: Mapping[str, Query]) -> dict[str, Query]:
-    if candidate.kind == "materialized":
-        if len(queries) != 1:
-            raise PlanError(f"materialize keeps the result of one query, not of {len(queries)}")
-        return dict(queries)
-    if candidate.table not in bench.views:
-        raise PlanError(unknown("table", candidate.table, bench.views))
-    look_up = check(_look_up(bench, candidate), bench.views)
-    return {LOOK_UP: look_up, **{name: query for name, query in queries.items() if candidate.table in query.tables}}
+def recompute(bench: Bench, layout: LayoutDoc, rows: pa.Table | None = None) -> LayoutDoc:
+    """A kept result once more, of the tables as they are now; `rows`: what the query has just given.
 
-
-def _look_up(bench: Bench, candidate: Candidate) -> str:
-    """What such layouts are for: the rows that have one of the table's own values."""
-    view, column = bench.views[candidate.table], candidate.columns[0]
-    if column not in view.columns:
-        raise PlanError(unknown("column", column, view.columns, f"in {candidate.table}"))
-    values = bench.engine.con.to_pyarrow(view.select(column).drop_null().limit(1))
-    if not len(values):
-        raise PlanError(f"{column} of {candidate.table} has no values, so there is nothing to look up by it")
-    wanted = exp.column(column, quoted=True).eq(values[0][0].as_py())
-    return str(exp.select("*").from_(exp.to_table(candidate.table)).where(wanted).sql("duckdb"))
-
-
-def _trial(bench: Bench, candidate: Candidate, name: str, query: Query, folder: Path) -> tuple[_Built | None, Measured]:
-    try:
-        source = _source(bench, candidate, query)
-        began = time.perf_counter()
-        data = copies.write(bench.engine, source, bench.root, folder, candidate.shape)
-        built = _Built(candidate, data, (time.perf_counter() - began) * 1000)
-    except (AgentlabError, pa.ArrowException, ibis.IbisError) as fault:
-        return None, _lost(name, candidate, "failed", str(fault))
-    return built, _measure(bench, built, name, query)
-
-
-def _source(bench: Bench, candidate: Candidate, query: Query) -> ibis.Table:
-    if candidate.kind != "materialized":
-        return bench.views[candidate.table]
-    if not query.steady:
-        raise PlanError("the query asks for the present moment, so its result can't be kept")
-    return bench.engine.memtable(fetch(bench.engine, bind(bench.engine, query, bench.views))[0])
-
-
-def _measure(bench: Bench, built: _Built, name: str, query: Query) -> Measured:
-    base = bind(bench.engine, query, bench.views)
-    other = laid_out(bench.engine, bench.root, query, bench.views, built.candidate, built.data)
-    lost = partial(_lost, name, built.candidate, build_ms=built.build_ms, bytes=built.data.bytes)
-    try:
-        unlike = difference(fetch(bench.engine, base)[0], fetch(bench.engine, other)[0])
-        if unlike:
-            return lost("differs", unlike)
-        before, after = _confirmed(bench, base, other)
-    except AgentlabError as fault:
-        return lost("failed", str(fault))
-    gain = before / after
-    told = f"{before:.1f} ms before, {after:.1f} ms after: {gain:.1f} times as fast"
-    status: Status = "kept" if gain >= LEAST_GAIN else "slower"
-    if status == "slower":
-        told += f", less than {LEAST_GAIN} times"
-    return lost(status, told).model_copy(update={"before_ms": before, "after_ms": after, "gain": gain})
-
-
-def laid_out(
-    engine: Engine, root: Path, query: Query, views: Mapping[str, ibis.Table], candidate: Candidate, data: Copy
-) -> str:
-    """The SQL that answers the query from a layout."""
-    copy = copies.read(engine, root, [data])
-    if candidate.kind == "materialized":
-        return str(engine.con.compile(copy))
-    return bind(engine, query, {**views, candidate.table: copy})
-
-
-def _confirmed(bench: Bench, base: str, other: str) -> tuple[float, float]:
-    """Medians in milliseconds. What looks faster is measured afresh, and only the second measurement counts.
-
-    On a busy machine a query beat itself by 1.2 times in 1 of 40 measurements, and many candidates are tried.
+    It isn't measured anew: how much it gains was found out when it was kept.
     """
-    before, after = _interleaved(bench, base, other)
-    return _interleaved(bench, base, other) if before / after >= LEAST_GAIN else (before, after)
+    query = check(layout.sql, bench.views)
+    result = bench.engine.memtable(rows) if rows is not None else result_of(bench, query)
+    place = copies.fresh(bench.root / "layouts" / f"{layout_name(layout.candidate, layout.query)}-{bench.run}")
+    began = time.perf_counter()
+    data = copies.write(bench.engine, result, bench.root, place)
+    return layout.model_copy(
+        update={
+            **{"data": data, "path": data.path, "build_ms": (time.perf_counter() - began) * 1000},
+            "versions": {table: bench.versions[table] for table in query.tables},
+        }
+    )
 
 
-def _interleaved(bench: Bench, base: str, other: str) -> tuple[float, float]:
-    """Medians of one measurement. The sides take turns, and in who goes first too, so that a busy machine hits both."""
-    times: dict[str, list[float]] = {base: [], other: []}
-    for number in range(max(bench.rounds, LEAST_ROUNDS)):
-        for sql in (base, other) if number % 2 else (other, base):
-            times[sql].append(fetch(bench.engine, sql)[1])
-    return statistics.median(times[base]), statistics.median(times[other])
+def layout_name(candidate: Candidate, query: str) -> str:
+    """What a layout is called in the catalog and on disk.
+
+    >>> layout_name(Candidate(kind="order", table="staging.orders", columns=("order_date",)), "by_day")
+    'order_staging_orders_order_date'
+    """
+    words = [candidate.kind, *([candidate.table, *candidate.columns] if candidate.table else [query])]
+    return re.sub(r"\W+", "_", "_".join(words))[:100]
 
 
-def _best(measured: list[Measured], objective: Objective) -> Measured | None:
-    faster = [m for m in measured if m.status == "kept"]
-    if not faster:
-        return None
-    quickest = max(faster, key=lambda m: m.gain)
+def _wanted(
+    bench: Bench, queries: Mapping[str, Query], more: Iterable[Candidate]
+) -> list[tuple[Candidate, dict[str, Query]]]:
+    """Each candidate once, with the queries to measure it on."""
+    found: dict[tuple[str, ...], tuple[Candidate, dict[str, Query]]] = {}
+    for name, query in queries.items():
+        schemas = {table: schema_of(bench.views[table]) for table in query.tables}
+        for candidate in [*candidates(query, schemas), *compactions(query.tables, bench.extents)]:
+            own = candidate.kind == "materialized"
+            found.setdefault(candidate.key(name), (candidate, {name: query} if own else {}))
+    read = {table for query in queries.values() for table in query.tables}
+    for candidate in (*more, *_narrow_together(bench, [candidate for candidate, _ in found.values()])):
+        if candidate.table in read:
+            found.setdefault(candidate.key(""), (candidate, {}))
+    wanted = list(found.values())[:MOST_TOGETHER]
+    return [(candidate, asked or served(bench, candidate, queries)) for candidate, asked in wanted]
+
+
+def _narrow_together(bench: Bench, found: Sequence[Candidate]) -> list[Candidate]:
+    """For each table one copy with all the columns that any of the queries reads, if they are fewer than it has."""
+    used: dict[str, set[str]] = {}
+    for candidate in found:
+        if candidate.kind == "pruned":
+            used.setdefault(candidate.table, set()).update(candidate.columns)
+    narrow = []
+    for table, columns in used.items():
+        kept = tuple(column for column in bench.views[table].columns if column in columns)
+        if len(kept) < len(bench.views[table].columns):
+            narrow.append(Candidate(kind="pruned", table=table, columns=kept, use="whole"))
+    return narrow
+
+
+def _set(bench: Bench, trials: Sequence[Trial], weights: Mapping[str, float], objective: Objective) -> list[Trial]:
+    """The trials to keep, taken greedily one after the other; each makes what is left to save smaller."""
+    chosen, now, free = list[Trial](), dict[str, float](), bench.free
+    rest = [trial for trial in trials if trial.is_harmless and trial.faster]
+    while rest:
+        saved = [(_saved(trial, weights, now), trial) for trial in rest]
+        fitting = [(ms, t) for ms, t in saved if ms > 0 and (free is None or _bytes(bench, t) <= free)]
+        if not fitting:
+            break
+        best = _best(bench, fitting, objective)
+        chosen.append(best)
+        rest.remove(best)
+        free = None if free is None else free - _bytes(bench, best)
+        now |= {m.query: m.after_ms if objective == "speed" else 0.0 for m in best.faster}
+    return chosen
+
+
+def _saved(trial: Trial, weights: Mapping[str, float], now: Mapping[str, float]) -> float:
+    """The milliseconds that a layout saves over all runs of its queries, beside what is saved already."""
+    times = [(m, now.get(m.query, m.before_ms)) for m in trial.faster]
+    return sum(
+        weights.get(m.query, 1.0) * (before - m.after_ms) for m, before in times if before >= LEAST_GAIN * m.after_ms
+    )
+
+
+def _best(bench: Bench, options: Sequence[tuple[float, Trial]], objective: Objective) -> Trial:
+    most = max(ms for ms, _ in options)
     if objective == "speed":
-        return quickest
-    enough = quickest.gain / 2 if objective == "balance" else 0.0
-    return min((m for m in faster if m.gain >= enough), key=lambda m: (m.bytes, -m.gain))
+        return max(options, key=lambda option: option[0])[1]
+    enough = most / 2 if objective == "balance" else 0.0
+    return min((o for o in options if o[0] >= enough), key=lambda option: (_bytes(bench, option[1]), -option[0]))[1]
 
 
-def _told(measured: Measured, best: Measured | None, keep: bool) -> Measured:
-    if measured.status != "kept" or (measured is best and keep):
+def _bytes(bench: Bench, trial: Trial) -> int:
+    return bench.takes(trial.built, trial.measured[0].query) if trial.built else 0
+
+
+def _told(trials: Sequence[Trial], chosen: Sequence[Trial], keep: bool) -> tuple[Measured, ...]:
+    """All that was measured: what was chosen, in that order, then what was faster, by its gain, then the rest."""
+    rest = sorted(
+        (trial for trial in trials if trial not in chosen),
+        key=lambda trial: -max((m.gain for m in trial.faster), default=0.0),
+    )
+    told = [m if keep else _beaten(m, "it was only measured, as asked") for t in chosen for m in t.measured]
+    return (*told, *(_beaten(m, _why_beaten(trial, m, chosen)) for trial in rest for m in trial.measured))
+
+
+def _beaten(measured: Measured, reason: str) -> Measured:
+    if measured.status != "kept":
         return measured
-    reason = f"{best.candidate} is better" if best and measured is not best else "it was only measured, as asked"
-    if best is None:
-        reason = "it changes another query's result"
     return measured.model_copy(update={"status": "beaten", "why": f"{measured.why}; not kept, since {reason}"})
 
 
-def _lost(name: str, candidate: Candidate, status: Status, why: str, build_ms: float = 0.0, bytes: int = 0) -> Measured:
-    return Measured(query=name, candidate=candidate, status=status, why=why, build_ms=build_ms, bytes=bytes)
+def _why_beaten(trial: Trial, measured: Measured, chosen: Sequence[Trial]) -> str:
+    if not trial.is_harmless:
+        return "it changes another query's result"
+    better = [t for t in chosen if any(m.query == measured.query for m in t.faster)]
+    return f"{better[0].measured[0].candidate} is better" if better else "layouts may take no more bytes together"
 
 
-def _keep(bench: Bench, built: _Built, measured: Sequence[Measured], queries: Mapping[str, Query]) -> LayoutDoc:
+def _leave(bench: Bench, trial: Trial, asked: Mapping[str, Query]) -> str | None:
+    """Why a wished layout is kept: empty for being faster, or in words; None when it isn't kept."""
+    if not trial.is_harmless:
+        return None
+    if trial.faster:
+        return ""
+    if any(m.gain * LEAST_GAIN < 1 and m.after_ms - m.before_ms > HARM_MS for m in trial.measured):
+        return None
+    rows = bench.rows(sorted({table for query in asked.values() for table in query.tables}))
+    if rows is not None and rows <= SMALL:
+        return f"{rows:,} rows are too few to tell layouts apart by their time"
+    if trial.measured[0].candidate.kind == "compact":
+        return "it makes one file of many, and no query is slower"
+    return "no saved query reads the table, so it could be measured on that only" if {LOOK_UP} == {*asked} else None
+
+
+def _granted(trial: Trial, leave: str) -> tuple[Measured, ...]:
+    if not leave:
+        return trial.measured
+    why = f"; kept as asked: {leave}"
+    return tuple(m.model_copy(update={"status": "kept", "why": m.why + why}) for m in trial.measured)
+
+
+def _not_kept(trial: Trial, measured: Measured) -> Measured:
+    return measured if trial.is_harmless else _beaten(measured, "it changes another query's result")
+
+
+def _keep(bench: Bench, trial: Trial, queries: Mapping[str, Query], place: Path | None = None) -> LayoutDoc:
     """Move the copy from the scratch folder to its place, and say what it is good for."""
-    best = max((m for m in measured if m.status == "kept"), key=lambda m: m.gain)
+    if (built := trial.built) is None:
+        raise LabError(f"{trial.measured[0].candidate} isn't there to be kept")
+    best = max(trial.measured, key=lambda m: m.gain)
     query, candidate = queries[best.query], built.candidate
     name = layout_name(candidate, best.query)
-    place = copies.fresh(bench.root / "layouts" / f"{name}-{bench.run}")
-    copies.detach(bench.engine, bench.root, built.data)
-    (bench.root / built.data.path).rename(place)
-    path = place.relative_to(bench.root).as_posix()
+    place = place or copies.fresh(bench.root / "layouts" / f"{name}-{bench.run}")
+    path = _moved(bench, built, place)
     tables = query.tables if candidate.kind == "materialized" else (candidate.table,)
+    # Without a gain on any query, it was kept as asked, and answers where it is no slower.
+    least = LEAST_GAIN if trial.faster else 1 / LEAST_GAIN
     return LayoutDoc(
         name=name,
         kind=candidate.kind,
@@ -264,29 +289,13 @@ def _keep(bench: Bench, built: _Built, measured: Sequence[Measured], queries: Ma
         after_ms=best.after_ms,
         gain=best.gain,
         build_ms=built.build_ms,
-        faster=tuple(queries[m.query].sql for m in measured if m.status == "kept"),
-        slower=tuple(queries[m.query].sql for m in measured if m.status != "kept"),
+        faster=tuple(queries[m.query].sql for m in trial.measured if m.gain >= least),
+        slower=tuple(queries[m.query].sql for m in trial.measured if m.gain < least),
     )
 
 
-def layout_name(candidate: Candidate, query: str) -> str:
-    """What a layout is called in the catalog and on disk.
-
-    >>> layout_name(Candidate(kind="order", table="staging.orders", columns=("order_date",)), "by_day")
-    'order_staging_orders_order_date'
-    """
-    words = [candidate.kind, *([candidate.table, *candidate.columns] if candidate.table else [query])]
-    return re.sub(r"\W+", "_", "_".join(words))[:100]
-
-
-@contextmanager
-def _scratch(bench: Bench) -> Iterator[Path]:
-    """A folder for what is being tried; nothing of it is left, also not of a try that crashed."""
-    folder = bench.root / "layouts" / f".trying-{check_run(bench.run)}"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        copies.detach_under(bench.engine, folder)
-        shutil.rmtree(folder, ignore_errors=True)
+def _moved(bench: Bench, built: Built, place: Path) -> str:
+    copies.detach(bench.engine, bench.root, built.data)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    (bench.root / built.data.path).rename(place)
+    return place.relative_to(bench.root).as_posix()

@@ -13,7 +13,8 @@ class View:
     """The catalog as a planner sees it. Tables come most recently changed first.
 
     `values` maps a table and a text column to its distinct values, when they are few. `origins` maps a table to the
-    names of what it was pulled from, by which people call it, too. `tasks` are what a schedule can name.
+    names of what it was pulled from, by which people call it, too. `tasks` are what a schedule can name, `scheduled`
+    those that have one. `files` are the data files of the lab's folder, newest first.
     """
 
     tables: Mapping[str, Schema] = field(default_factory=dict)
@@ -23,6 +24,9 @@ class View:
     tasks: tuple[str, ...] = ()
     values: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
     origins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+    snapshots: tuple[str, ...] = ()
+    scheduled: tuple[str, ...] = ()
 
     def columns(self) -> list[str]:
         """Every column name, once, tables in order."""

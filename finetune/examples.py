@@ -19,7 +19,7 @@ from agentlab.errors import PlanError
 from agentlab.linking import link
 from agentlab.slots import encode, prompt_text
 from finetune import intents, scenes
-from finetune.tokenizer import build
+from finetune.tokenizer import build, extended
 
 LONGEST = 320
 
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--tokenizer", type=Path, help="an existing one, to go on with")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(options.tokenizer) if options.tokenizer else build()
+    tokenizer = extended(PreTrainedTokenizerFast.from_pretrained(options.tokenizer)) if options.tokenizer else build()
     tokenizer.save_pretrained(options.out)
     write(options.out / "dev.npz", tokenizer, 2000, seed=900_000_000, unseen=True)
     write(options.out / "train.npz", tokenizer, options.size, seed=options.seed * 1_000_000)

@@ -9,87 +9,17 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable
-from functools import cache
-from hashlib import md5
 from typing import Any
-
-import yaml
 
 from agentlab.actions import ACTIONS, Role
 from agentlab.linking import spoken
 from agentlab.slots import COLUMN, LITERAL
-from finetune import speech
-from finetune.scenes import HERE, SHORT, Column, Scene
+from finetune import requests, speech
+from finetune.scenes import SHORT, Column, Scene
+from finetune.speaking import Calls, Filled, Speaker, Unfit
+from finetune.speaking import call as _call
 
-Calls = list[dict[str, Any]]
-Filled = tuple[dict[str, str], Calls]
 _SLOT = re.compile(r"\{(\w+)\}")
-
-
-class Unfit(Exception):
-    """The scene lacks what a key needs; try another."""
-
-
-@cache
-def phrasings() -> dict[str, list[tuple[str, str]]]:
-    """Key to (author, template), all authors together."""
-    found: dict[str, list[tuple[str, str]]] = {}
-    for path in sorted((HERE / "phrasings").glob("*.yaml")):
-        for key, templates in yaml.safe_load(path.read_text()).items():
-            found.setdefault(key, []).extend((path.stem, template) for template in templates)
-    return found
-
-
-def held_out(template: str) -> bool:
-    """Whether a template is kept from training, to see what unseen wordings do."""
-    return md5(template.encode(), usedforsecurity=False).digest()[0] < 10
-
-
-class Speaker:
-    """One random person in one scene. `unseen` speaks with the held-out templates only."""
-
-    def __init__(self, scene: Scene, r: random.Random, unseen: bool = False) -> None:
-        self.scene, self.r, self.unseen = scene, r, unseen
-        self.used: set[str] = set()
-
-    # ---- wordings
-
-    def template(self, key: str, imperative: bool = False, unseen: bool | None = None) -> str:
-        unseen = self.unseen if unseen is None else unseen
-        pool = [t for _, t in phrasings()[key] if held_out(t) == unseen and not (imperative and t.startswith("~"))]
-        if not pool:
-            pool = [t for _, t in phrasings()[key] if not (imperative and t.startswith("~"))]
-        chosen = self.r.choice(pool)
-        return re.sub(r"\[([^\[\]]*\|[^\[\]]*)\]", lambda m: self.r.choice(m[1].split("|")), chosen)
-
-    def fragment(self, key: str) -> str:
-        """A part of a sentence; held-out ones come only in unseen speech, half of the time."""
-        return self.template(key, unseen=self.unseen and self.r.random() < 0.5)
-
-    # ---- things of the scene
-
-    def pick(self, fits: Callable[[Column], bool] = lambda c: True) -> Column:
-        pool = [c for c in self.scene.columns if fits(c) and c.name not in self.used]
-        if not pool:
-            raise Unfit
-        chosen = self.r.choice(pool)
-        self.used.add(chosen.name)
-        return chosen
-
-    def number_column(self) -> Column:
-        return self.pick(lambda c: c.type in ("int", "float") and c.what != "id")
-
-    def text_column(self) -> Column:
-        return self.pick(lambda c: c.type == "text")
-
-    def date_column(self) -> Column:
-        return self.pick(lambda c: c.type in ("date", "timestamp"))
-
-    def several(self, most: int = 3) -> list[Column]:
-        return [self.pick() for _ in range(self.r.choice([1, 1, 1, 2, 2, most]))]
-
-    def say(self, *columns: Column) -> str:
-        return speech.listing(self.r, [speech.column(self.r, c.name) for c in columns])
 
 
 def col(c: Column) -> str:
@@ -100,10 +30,6 @@ def col(c: Column) -> str:
 def lit(text: str) -> str:
     """A literal in marked SQL."""
     return LITERAL.format(text)
-
-
-def _call(name: str, **arguments: Any) -> Calls:
-    return [{"name": name, "arguments": {k: v for k, v in arguments.items() if v is not None}}]
 
 
 # ---------------------------------------------------------------- conditions
@@ -593,11 +519,14 @@ def speech_stores() -> list[str]:
     return [*STORES, *STORES, *(f"{w}_mart" for w in words()[:40]), *words()[:60]]
 
 
+_SPELT = {"parquet": "Parquet", "duckdb": "DuckDB", "delta": "Delta", "postgres": "Postgres"}
+
+
 def provision_format(s: Speaker) -> Filled:
     said, calls = provision(s)
-    fmt = s.r.choice(["parquet", "duckdb"])
+    fmt = s.r.choice(["parquet", "duckdb", "delta", "postgres"])
     calls[0]["arguments"]["format"] = fmt
-    return {**said, "format": s.r.choice([fmt, fmt.title(), "DuckDB" if fmt == "duckdb" else "Parquet"])}, calls
+    return {**said, "format": s.r.choice([fmt, _SPELT[fmt], _SPELT[fmt]])}, calls
 
 
 def provision_partition(s: Speaker) -> Filled:
@@ -664,9 +593,9 @@ def _abstains(name: str, **about: str) -> Callable[[Speaker], Filled]:
     def made(s: Speaker) -> Filled:
         c = s.pick()
         task = s.r.choice(s.scene.view.tasks or ("sales refresh",))
-        return {"column": s.say(c), "task": "the " + task, "table": speech.table(s.r, s.scene.table)}, _call(
-            name, **about
-        )
+        store = s.r.choice(s.scene.view.stores or ("sales",))
+        said = {"column": s.say(c), "task": f"the {task}", "table": speech.table(s.r, s.scene.table), "store": store}
+        return said, _call(name, **about)
 
     return made
 
@@ -709,6 +638,12 @@ KEYS: dict[str, tuple[Callable[[Speaker], Filled], float]] = {
     "clarify.vague": (_abstains("clarify", about="how"), 1), "clarify.source": (_abstains("clarify", about="source"), 0.7),
     "clarify.when": (_abstains("clarify", about="when"), 0.7), "clarify.store": (_abstains("clarify", about="store"), 0.7),
     "refuse.scope": (_abstains("refuse", because="scope"), 1.5), "refuse.unsafe": (_abstains("refuse", because="unsafe"), 1.5),
+    "refuse.unsafe2": (_abstains("refuse", because="unsafe"), 0.8), "clarify.file": (_abstains("clarify", about="file"), 0.7),
+    "clarify.size": (_abstains("clarify", about="value"), 0.7), "clarify.age": (_abstains("clarify", about="value"), 0.7),
+    "clarify.snapshot": (_abstains("clarify", about="snapshot"), 0.7), "clarify.rule": (_abstains("clarify", about="how"), 0.7),
+    "clarify.task": (_abstains("clarify", about="task"), 0.7), "clarify.source_rate": (_abstains("clarify", about="source"), 0.5),
+    **requests.KEYS, "provision.quota": (requests.provision_at(provision, "quota"), 1.2),
+    "provision.location": (requests.provision_at(provision, "location"), 1),
 }  # fmt: skip
 _NAMES, _WEIGHTS = list(KEYS), [weight for _, weight in KEYS.values()]
 _ABSENT = (
@@ -742,10 +677,12 @@ def single(s: Speaker, key: str, imperative: bool = False) -> tuple[str, Calls]:
             if "table" in ACTIONS[call["name"]].model_fields:
                 call["arguments"]["table"] = s.scene.table
     for call in calls:
-        if call["name"] == "pull":
+        if call["name"] in ("pull", "sync"):
             for field in ("source", "resource"):
                 if field not in slots:
                     call["arguments"].pop(field)
+        if key == "check.fresh" and "column" not in slots:
+            call["arguments"].pop("columns")
     return re.sub(r"\b(the|table|column) (?=\1\b)", "", _fill(template, said)), calls
 
 
@@ -789,12 +726,17 @@ def _sells(s: Speaker) -> bool:
     return set(s.scene.index.figures.get("revenue", ["?"])) <= own
 
 
+#: What is mostly asked for by itself.
+_ALONE = (
+    "retain", "restore", "pause", "resume", "unschedule", "usage", "resize", "drop.", "throttle", "recommend",
+    "materialize.", "describe_source", "compare",
+)  # fmt: skip
 _LEADS = [
     k
     for k in KEYS
-    if not k.startswith(("clarify", "refuse", "diagnose", "tune", "schedule", "aggregate", "pivot", "unpivot"))
+    if not k.startswith(("clarify", "refuse", "diagnose", "tune", "schedule", "aggregate", "pivot", "unpivot", *_ALONE))
 ]
-_FOLLOWS = [k for k in _LEADS if not k.startswith(("pull", "provision"))]
+_FOLLOWS = [k for k in _LEADS if not k.startswith(("pull", "provision", "load_file", "sync"))]
 
 
 def _several(s: Speaker) -> tuple[str, Calls, str]:

@@ -128,6 +128,8 @@ def train(options: argparse.Namespace) -> None:
     tokenizer = PreTrainedTokenizerFast.from_pretrained(options.data)
     config = shape(tokenizer, options.width, options.layers)
     model = Qwen2ForCausalLM.from_pretrained(options.init) if options.init else Qwen2ForCausalLM(config)
+    if len(tokenizer) > model.config.vocab_size:
+        model.resize_token_embeddings(len(tokenizer))  # New words of the plan language; see `tokenizer.extended`.
     examples, held = Examples(options.data / "train.npz"), Examples(options.data / "dev.npz")
     print(f"{sum(p.numel() for p in model.parameters())} parameters, {len(examples.length)} examples", flush=True)
     with (options.out / "log.jsonl").open("a") as log:

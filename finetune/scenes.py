@@ -329,7 +329,10 @@ def make(r: random.Random) -> Scene:
         sources=_sources(r, table),
         stores=tuple(r.sample(STORES, r.choice([0, 0, 1, 1, 2]))),
         queries=_queries(r, list(tables)),
-        tasks=_tasks(r),
+        tasks=(tasks := _tasks(r)),
+        scheduled=tuple(t for t in tasks if r.random() < 0.6),
+        files=_files(r),
+        snapshots=_snapshots(r, table),
         values={name: {c.name: c.values for c in cols if c.values} for name, cols in tables.items()},
     )
     if r.random() < 0.6 and view.sources:
@@ -371,6 +374,43 @@ def _queries(r: random.Random, tables: list[str]) -> tuple[str, ...]:
     ]
     names = {f"{r.choice(QUERY_WORDS)} {spoken(r.choice(about))}" for _ in range(r.choice([0, 1, 2, 3]))}
     return tuple(n.replace(" ", "_") if r.random() < 0.3 else n for n in sorted(names))
+
+
+def _files(r: random.Random) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(file_name(r) for _ in range(r.choice([0, 0, 1, 1, 2, 3]))))
+
+
+def file_name(r: random.Random) -> str:
+    """A path of a data file, as people keep them."""
+    month = r.choice(["january", "march", "june", "q1", "2024", "2025_11", "latest", "final", "export", "dump"])
+    thing = r.choice([r.choice(list(domains())), r.choice(words()), "sales", "customers", "visits", "prices"])
+    stem = r.choice([thing, thing, f"{thing}_{month}", f"{month}_{thing}", f"{thing}-{month}", thing.title()])
+    folder = r.choice(
+        ["", "", "data/", "exports/", "in/", "files/", "raw/", "uploads/", "out/", f"{r.choice(words())}/"]
+    )
+    ending = r.choices(["csv", "parquet", "xlsx", "json", "jsonl", "tsv", "csv.gz"], [10, 3, 4, 3, 3, 1, 1])[0]
+    return f"{folder}{stem}.{ending}"
+
+
+def snapshot_name(r: random.Random) -> str:
+    """What people call a state that they may want back."""
+    moment = r.choice(["before", "after", "pre", "post", "prior_to"])
+    deed = r.choice(
+        ["cleanup", "import", "migration", "dedupe", "audit", "month_end", "release", "merge", "fixes", "review"]
+    )
+    return r.choice(
+        [
+            f"{moment}_{deed}",
+            f"{moment}_{deed}",
+            deed,
+            f"{r.choice(words())}_{r.choice(['v1', 'v2', 'ok', 'backup', 'baseline'])}",
+        ]
+    )
+
+
+def _snapshots(r: random.Random, table: str) -> tuple[str, ...]:
+    own = f"{table.rpartition('.')[2]}_v{r.randint(1, 9)}"
+    return tuple({r.choice([own, snapshot_name(r), snapshot_name(r)]) for _ in range(r.choice([0, 0, 1, 1, 2]))})
 
 
 def _tasks(r: random.Random) -> tuple[str, ...]:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import random
 import re
+from functools import cache
+from zoneinfo import available_timezones
 
 from agentlab.linking import spoken
+from agentlab.zones import SHORT as SHORT_ZONES
+from agentlab.zones import zone_of
 from finetune.scenes import SHORT, made_up, random_value, styled, words
 
 MONTHS = [
@@ -183,6 +187,68 @@ def value(r: random.Random, known: tuple[str, ...] = ()) -> tuple[str, str]:
         return (quoted(r, text) if r.random() < 0.3 else r.choice([text, text, text.lower()])), text
     text = random_value(r)
     return (quoted(r, text) if r.random() < 0.5 else text), text
+
+
+def file(r: random.Random, path: str) -> str:
+    """A file as people name it: by its path, its name, or what is in it."""
+    name = path.rpartition("/")[2]
+    stem = name.partition(".")[0]
+    return r.choice([path, path, path, name, name, quoted(r, path), f"the {spoken(stem)} file", f"the file {name}"])
+
+
+def age(r: random.Random) -> tuple[str, str]:
+    """A length of time, and how a plan says it."""
+    unit = r.choice(["days", "days", "months", "years", "weeks", "hours"])
+    n = r.choice(
+        {"days": [7, 14, 30, 30, 60, 90, 180, 365], "hours": [6, 12, 24, 48]}.get(unit, [1, 2, 3, 5, 6, 12, 18])
+    )
+    if n == 1:
+        return r.choice([f"a {unit[:-1]}", f"one {unit[:-1]}", f"1 {unit[:-1]}"]).replace(
+            "a hour", "an hour"
+        ), f"1 {unit}"
+    said = r.choice([str(n), str(n), SPELT.get(n, str(n))])
+    if said == str(n) and r.random() < 0.08:
+        return f"{n}{unit[0]}" if unit != "months" else f"{n} mo", f"{n} {unit}"
+    return f"{said} {unit}", f"{n} {unit}"
+
+
+def size(r: random.Random) -> tuple[str, str]:
+    """A size, and how a plan says it."""
+    unit = r.choices(["GB", "MB", "TB"], [7, 3, 2])[0]
+    n = r.choice([1, 2, 4, 5, 8, 10, 15, 20, 25, 32, 40, 50, 64, 80, 100, 120, 200, 250, 500, 750])
+    word = r.choice(
+        [
+            unit,
+            unit,
+            unit,
+            unit.lower(),
+            {"GB": "gigabytes", "MB": "megabytes", "TB": "terabytes"}[unit],
+            f"{unit[0]}iB",
+        ]
+    )
+    return r.choice([f"{n} {word}", f"{n} {word}", f"{n}{word}" if len(word) < 4 else f"{n} {word}"]), f"{n} {unit}"
+
+
+def zone(r: random.Random) -> tuple[str, str]:
+    """A time zone, and its name."""
+    usual = ["Europe/Berlin", "Europe/London", "America/New_York", "America/Los_Angeles", "Asia/Tokyo", "Asia/Kolkata"]
+    name = r.choice([*usual, *sorted(_zones())])
+    if r.random() < 0.35:
+        short = r.choice(list(SHORT_ZONES))
+        return short, SHORT_ZONES[short]
+    city = name.rpartition("/")[2].replace("_", " ")
+    return r.choice([f"{city} time", f"{city} time", name, f"{city.lower()} time"]), name
+
+
+@cache
+def _zones() -> set[str]:
+    return {
+        z
+        for z in available_timezones()
+        if z.startswith(("Europe/", "America/", "Asia/", "Australia/"))
+        and z.count("/") == 1
+        and zone_of(z.rpartition("/")[2]) == z
+    }
 
 
 def moment(r: random.Random) -> tuple[str, str]:

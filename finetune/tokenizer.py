@@ -15,6 +15,8 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 from transformers import PreTrainedTokenizerFast
 
 from agentlab.actions import ACTIONS
+from agentlab.actions.amounts import SIZES, UNITS
+from agentlab.actions.quality import PATTERNS
 from agentlab.actions.storage import PERIODS
 from agentlab.actions.transformation import AggregateFunction
 from agentlab.linking import link
@@ -25,7 +27,10 @@ from finetune import intents, scenes
 SIZE = 3072
 CHAT = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 #: How many placeholders of each kind there are; a prompt with more is cut by the linker or refused by the encoder.
-PLACEHOLDERS = {"c": 64, "w": 32, "v": 12, "n": 12, "d": 8, "h": 4, "t": 8, "s": 8, "r": 24, "o": 8, "q": 8, "k": 8}
+PLACEHOLDERS = {
+    "c": 64, "w": 32, "v": 12, "n": 12, "d": 8, "h": 4, "t": 8, "s": 8, "r": 24, "o": 8, "q": 8, "k": 8, "f": 8, "p": 8,
+    "z": 4,
+}  # fmt: skip
 SQL = [
     " IS NULL", " IS NOT NULL", " BETWEEN", " AND", " OR", " IN(", " NOT IN(", "NOT(", "contains(", "starts_with(", "ends_with(", "year(",
     "month(", "dayname(", "length(", "upper(", "lower(", "round(", "date_diff('day',", "rank() OVER(", "sum(", "lag(", ") OVER(",
@@ -45,7 +50,9 @@ def plan_tokens() -> list[str]:
     }
     separators = [f" separator={word}" for word in SEPARATORS]
     measures = [f"[{function}" for function in get_args(AggregateFunction)]
-    moments = [f' when="{word}' for word in (*PERIODS, "every")]
+    moments = [f' {field}="{word}' for field in ("when", "refresh") for word in (*PERIODS, "every")]
+    moments += [f" {unit}" for unit in (*UNITS, *SIZES)]
+    moments += [f" pattern={name}" for name in PATTERNS]
     return [*names, *sorted(arguments), *sorted(chosen), *separators, *measures, *moments, *SQL]
 
 
@@ -59,6 +66,19 @@ def corpus(size: int, seed: int = 7) -> Iterator[str]:
             yield re.sub(r"<[a-z]\d+>|<\|\w+\|>", "\n", prompt_text(link(text, scene.index), scene.view, role))
 
 
+def marks() -> list[str]:
+    """Every placeholder."""
+    return [f"<{kind}{n}>" for kind, most in PLACEHOLDERS.items() for n in range(most)]
+
+
+def extended(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+    """An older tokenizer with what has come since: placeholders and parts of plans that it lacks, at the end."""
+    known = tokenizer.get_vocab()
+    new = [AddedToken(mark, special=True, normalized=False) for mark in marks() if mark not in known]
+    tokenizer.add_tokens([*new, *(AddedToken(p, normalized=False) for p in plan_tokens() if p not in known)])
+    return tokenizer
+
+
 def build(size: int = SIZE, scenes_: int = 6000) -> PreTrainedTokenizerFast:
     """Train it. Words are split from their neighbours, digits stand alone, case is already folded by the linker."""
     tokenizer = Tokenizer(models.BPE())
@@ -67,17 +87,16 @@ def build(size: int = SIZE, scenes_: int = 6000) -> PreTrainedTokenizerFast:
         [split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
     )
     tokenizer.decoder = decoders.ByteLevel()
-    marks = [f"<{kind}{n}>" for kind, most in PLACEHOLDERS.items() for n in range(most)]
     pieces = plan_tokens()
     trainer = trainers.BpeTrainer(
-        vocab_size=size - len(marks) - len(pieces),
+        vocab_size=size - len(marks()) - len(pieces),
         special_tokens=CHAT,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         min_frequency=4,
         show_progress=False,
     )
     tokenizer.train_from_iterator(corpus(scenes_), trainer)
-    tokenizer.add_special_tokens([AddedToken(mark, special=True, normalized=False) for mark in marks])
+    tokenizer.add_special_tokens([AddedToken(mark, special=True, normalized=False) for mark in marks()])
     tokenizer.add_tokens([AddedToken(piece, normalized=False) for piece in pieces])
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>")
 

@@ -27,6 +27,9 @@ SHOP = View(
     sources={"sales_api": ("orders", "customers"), "erp": ("invoices",), "empty": ()},
     stores=("sales", "cold storage"),
     queries=("daily revenue", "top customers"),
+    files=("exports/visits.csv", "june.xlsx"),
+    snapshots=("before_cleanup",),
+    scheduled=("sales refresh",),
 )
 HOSTILE = (
     'say "hi"',
@@ -107,7 +110,10 @@ def names(action: Action) -> Iterator[tuple[str, set[str]]]:
     yield from ((name, set(SHOP.stores)) for name in action.references("store"))
     yield from ((name, set(SHOP.queries)) for name in action.references("query"))
     yield from ((name, set(SHOP.sources[action.source])) for name in action.references("resource"))
-    if action.tool() != "pull":
+    yield from ((name, set(SHOP.files)) for name in action.references("file"))
+    yield from ((name, set(SHOP.snapshots)) for name in action.references("snapshot"))
+    yield from ((name, set(SHOP.scheduled)) for name in action.references("scheduled"))
+    if action.tool() not in ("pull", "sync"):
         yield from ((name, columns | other) for name in action.references("column"))
 
 
@@ -187,6 +193,20 @@ def test_an_empty_lab_leaves_nothing_but_to_abstain():
         ("schedule", '{"task": "refresh", "when": "nightly at 25:00"}'),
         ("recommend", '{"query": "daily revenue", "table": "stock"}'),
         ("provision", '{"store": "lake", "kind": "graph"}'),
+        ("provision", '{"store": "lake", "quota": "40 bytes"}'),
+        ("pull", '{"source": "erp", "resource": "invoices", "into": "staging.i", "mode": "upsert", "key": []}'),
+        ("load_file", '{"path": "june.xlsx", "into": "staging.june", "mode": "upsert"}'),
+        ("check", '{"table": "stock", "rule": "in_set", "columns": ["sku"]}'),
+        ("check", '{"table": "stock", "rule": "in_set", "columns": ["sku"], "values": []}'),
+        ("check", '{"table": "stock", "rule": "matches", "columns": ["sku", "quantity"], "pattern": "email"}'),
+        ("check", '{"table": "stock", "rule": "unique"}'),
+        ("check", '{"table": "stock", "rule": "row_count"}'),
+        ("find_outliers", '{"table": "stock", "threshold": -1.5}'),
+        ("retain", '{"table": "staging.orders", "column": "ordered on", "older_than": "soon"}'),
+        ("restore", '{"table": "stock"}'),
+        ("drop", '{"table": "stock", "store": "sales"}'),
+        ("throttle", '{"source": "erp", "concurrency": 0}'),
+        ("schedule", '{"task": "refresh", "when": "nightly", "zone": "Mars/Olympus"}'),
     ],
 )
 def test_what_an_actions_own_validator_refuses_cannot_be_decoded(name: str, arguments: str):

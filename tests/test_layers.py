@@ -22,16 +22,16 @@ ROOT = Path(agentlab.__file__).parents[1]
 LAYERS: dict[int, str] = {
     0: "actions errors plan shown",
     1: (
-        "catalog cleaning commits database documents draft entries events expressions functions inference intents"
-        " vetting view"
+        "catalog cleaning commits database documents draft entries events expressions functions inference intents limits"
+        " moments places snapshots sparkforms tasks vetting view"
     ),
-    2: "approvals completion grammar lexicon linking naming prompts rules simulation slot_grammar slots",
+    2: "approvals completion grammar lexicon linking naming prompts rules simulation slot_grammar slots zones",
     3: (
-        "compile conversion copies engine fixes layouts models profiles projection quality queries results"
-        " rows sources stores tune workload"
+        "cells checks compile conversion copies costs diagnosis drift engine fixes layouts measuring models outliers profiles projection quality queries results"
+        " blast retention rows semantics sources stores trials tune workload"
     ),
-    4: "acting agents display durable orchestrator pipelines policy provenance refreshing reviews runs talks",
-    5: "lab",
+    4: "acting agents display durable enforcement orchestrator pipelines policy provenance recomputing refreshing reviews runs talks",
+    5: "evaluation lab",
     6: "__main__ cli demo report schedules serve story",
 }
 LAYER = {name: number for number, names in LAYERS.items() for name in names.split()}

@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
-from agentlab.acting import ingestion, optimization, quality, storage, transformation
+from agentlab.acting import compacting, diagnosing, ingestion, keeping, optimization, quality, storage, syncing, transformation
 from agentlab.acting.base import Outcome, Workspace, perform
 
 #: The agents' modules register with `perform` what their actions do.
-__all__ = ["Outcome", "Workspace", "ingestion", "optimization", "perform", "quality", "storage", "transformation"]
+__all__ = [
+    "Outcome",
+    "Workspace",
+    "compacting",
+    "diagnosing",
+    "ingestion",
+    "keeping",
+    "optimization",
+    "perform",
+    "quality",
+    "storage",
+    "syncing",
+    "transformation",
+]

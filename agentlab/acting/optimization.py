@@ -1,182 +1,126 @@
-"""What the optimization agent does: diagnoses, recommendations and layouts, all measured on the saved queries."""
+"""What the optimization agent does: recommendations and layouts, all measured on the saved queries, and limits.
+
+Diagnosing is in `diagnosing.py`, compacting in `compacting.py`, and how what was kept gets into the catalog in
+`layouts.py`.
+"""
 
 from __future__ import annotations
 
-import shutil
-import statistics
-from collections.abc import Iterator, Mapping
-from typing import Any
-
-import ibis
-
-from agentlab import copies, workload
+from agentlab import tasks, workload
 from agentlab.acting.base import Outcome, Workspace, perform
-from agentlab.actions import Diagnose, Index, Materialize, OrderBy, Partition, Recommend
-from agentlab.engine import Engine
-from agentlab.entries import Entries
-from agentlab.errors import PlanError
-from agentlab.stores import StoreDoc, read_store
-from agentlab.workload import Bench, LayoutDoc, QueryDoc, Tuning
+from agentlab.acting.diagnosing import unmeasured
+from agentlab.acting.layouts import bench_of, checked, chosen, docs_of, keep, kept_ones, views_of
+from agentlab.acting.views import Views
+from agentlab.actions import Index, Materialize, OrderBy, Partition, Recommend, Throttle
+from agentlab.actions.storage import cron_of
+from agentlab.layouts import Candidate, LayoutDoc
+from agentlab.limits import LimitDoc
+from agentlab.moments import upcoming
+from agentlab.workload import QueryDoc, Tuning
 
-#: The last runs of a query that are compared with those before them, and how many times slower is slow.
-LATEST, SLOWER = 5, 1.5
-
-
-class Views(Mapping[str, ibis.Table]):
-    """Every table that a query can read, by name, read when asked for: the catalog's, and in stores `store.table`."""
-
-    def __init__(self, entries: Entries, engine: Engine, root: Any) -> None:
-        self.versions: dict[str, int] = {}
-        self._entries, self._engine, self._root = entries, engine, root
-        self._stores: dict[str, tuple[StoreDoc, str]] = {}
-        for entry in entries.entries("store"):
-            store = StoreDoc.model_validate(entry.doc)
-            self._stores |= {f"{store.name}.{table}": (store, table) for table in store.tables}
-            self.versions |= {f"{store.name}.{table}": entry.n for table in store.tables}
-        self._tables = {entry.name: entry.n for entry in entries.entries("table")}
-        self.versions |= self._tables
-
-    def __getitem__(self, name: str) -> ibis.Table:
-        if name in self._tables:
-            return self._engine.read(self._entries.table(name), self._root)
-        store, table = self._stores[name]
-        return read_store(self._engine, store, table, root=self._root)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.versions)
-
-    def __len__(self) -> int:
-        return len(self.versions)
-
-
-def _views(workspace: Workspace) -> Views:
-    return Views(workspace.draft, workspace.engine, workspace.root)
-
-
-def _queries(workspace: Workspace) -> dict[str, QueryDoc]:
-    return {entry.name: QueryDoc.model_validate(entry.doc) for entry in workspace.draft.entries("query")}
-
-
-def _chosen(workspace: Workspace, query: str | None, table: str | None, views: Views) -> dict[str, QueryDoc]:
-    """The queries meant: the named one, those that read the table, or all. PlanError when there are none."""
-    if query is not None:
-        return {query: QueryDoc.model_validate(workspace.draft.get("query", query).doc)}
-    found = {n: doc for n, doc in _queries(workspace).items() if table is None or table in _reads(doc, views)}
-    if not found:
-        reads = f" that reads {table}" if table else ""
-        raise PlanError(f"there is no saved query{reads} to measure; save one first, with lab.query(name, sql)")
-    return found
-
-
-def _reads(doc: QueryDoc, views: Views) -> tuple[str, ...]:
-    try:
-        return workload.check(doc.sql, views).tables
-    except PlanError:
-        return ()  # A table that it reads is gone; it can't be measured.
-
-
-def slowdown(doc: QueryDoc) -> float:
-    """How many times slower a query's last runs were than those before, by medians; 1 while there are too few.
-
-    >>> slowdown(QueryDoc(name="q", sql="select 1"))
-    1.0
-    """
-    times = [run.ms for run in doc.runs]
-    latest, earlier = times[-LATEST:], times[:-LATEST]
-    return statistics.median(latest) / statistics.median(earlier) if earlier else 1.0
-
-
-@perform.register
-def _(action: Diagnose, workspace: Workspace) -> Outcome:
-    views = _views(workspace)
-    asked = _chosen(workspace, action.query, action.table, views)
-    told = []
-    for name, doc in asked.items():
-        workspace.tell(f"measuring {name}")
-        diagnosis = workload.diagnose(workspace.engine, doc, views)
-        report = {"kind": "diagnosis", "diagnosis": diagnosis, "slowdown": slowdown(doc)}
-        workspace.draft.put("report", f"diagnosis of {name}", report)
-        _tell_slow(workspace, diagnosis, slowdown(doc))
-        told.append(diagnosis)
-    return Outcome("\n".join(d.message for d in told), {d.query: d.model_dump(mode="json") for d in told})
-
-
-def _tell_slow(workspace: Workspace, diagnosis: workload.Diagnosis, slower: float) -> None:
-    if slower > SLOWER:
-        why = f"{slower:.1f} times slower than before"
-        workspace.emit(
-            *("slow-query", diagnosis.query), ms=diagnosis.ms, slowdown=slower, why=why, tables=list(diagnosis.tables)
-        )
+__all__ = ["Views", "keep"]
 
 
 @perform.register
 def _(action: Recommend, workspace: Workspace) -> Outcome:
-    views = _views(workspace)
-    tried: dict[str, Tuning] = {}
-    for name, doc in _chosen(workspace, action.query, action.table, views).items():
-        workspace.tell(f"trying layouts for {name}")
-        bench = _bench(workspace, views)
-        query = workload.check(doc.sql, views)
-        tuning = workload.tune(bench, name, query, objective=action.objective, keep=action.apply)
-        tried[name] = keep(workspace, tuning)
-        workspace.draft.put("report", f"tuning of {name}", {"kind": "tuning", "tuning": tried[name]})
-    text = "\n".join(f"{name}:\n{tuning}" for name, tuning in tried.items())
-    return Outcome(text, {name: tuning.model_dump(mode="json") for name, tuning in tried.items()})
+    views = views_of(workspace)
+    docs = chosen(workspace, action.query, action.table, views)
+    if not docs:
+        return Outcome(*unmeasured(views, action.table))
+    queries = checked(dict(sorted(docs.items(), key=_dearest)), views)
+    if not queries:
+        workload.check(docs[action.query or ""].sql, views)
+    workspace.tell(f"trying layouts for {', '.join(queries)}")
+    tuning = workload.tune(
+        bench_of(workspace, views),
+        queries,
+        weights={name: docs[name].weight for name in queries},
+        objective=action.objective,
+        keep=action.apply,
+        more=[layout.candidate for layout in kept_ones(workspace) if _of_table(layout, action.table)],
+    )
+    tuning = keep(workspace, tuning)
+    about = action.query or action.table or "the workload"
+    workspace.draft.put("report", f"tuning of {about}", {"kind": "tuning", "tuning": tuning})
+    head = f"layouts for {about}, the best for {action.objective} first"
+    return Outcome(f"{head}:\n{tuning}", tuning.model_dump(mode="json"))
+
+
+def _dearest(item: tuple[str, QueryDoc]) -> float:
+    _, doc = item
+    return -(doc.median_ms or 0.0) * doc.weight
+
+
+def _of_table(layout: LayoutDoc, table: str | None) -> bool:
+    """Whether a layout that there is, or was until its table changed, is worth trying again with others."""
+    return layout.kind != "materialized" and not layout.store and table in (None, layout.table)
 
 
 @perform.register(Index)
 @perform.register(OrderBy)
 @perform.register(Partition)
-@perform.register(Materialize)
-def _(action: Index | OrderBy | Partition | Materialize, workspace: Workspace) -> Outcome:
-    views = _views(workspace)
-    bench = _bench(workspace, views)
+def _(action: Index | OrderBy | Partition, workspace: Workspace) -> Outcome:
     candidate = workload.candidate_of(action)
-    named = action.query if isinstance(action, Materialize) else None
-    docs = _chosen(workspace, named, None, views) if named else _queries(workspace)
-    queries = {name: workload.check(doc.sql, views) for name, doc in docs.items() if named or _reads(doc, views)}
+    tuning = _tried(workspace, candidate, docs_of(workspace))
+    return _told(workspace, f"tuning by {action.tool()}", tuning)
+
+
+@perform.register
+def _(action: Materialize, workspace: Workspace) -> Outcome:
+    doc = QueryDoc.model_validate(workspace.draft.get("query", action.query).doc)
+    workload.check(doc.sql, views_of(workspace))
+    tuning = _tried(workspace, workload.candidate_of(action), {action.query: doc}, action.name, action.refresh)
+    outcome = _told(workspace, f"tuning by {action.tool()}", tuning)
+    when = _scheduled(workspace, tuning.kept) if tuning.kept else ""
+    return Outcome(outcome.text + when, outcome.data)
+
+
+def _tried(
+    workspace: Workspace,
+    candidate: Candidate,
+    docs: dict[str, QueryDoc],
+    named: str | None = None,
+    refresh: str | None = None,
+) -> Tuning:
+    views = views_of(workspace)
     workspace.tell(f"measuring {candidate}")
-    tuning = workload.try_layout(bench, candidate, queries)
-    tuning = keep(workspace, tuning, named=action.name if isinstance(action, Materialize) else None)
-    workspace.draft.put("report", f"tuning by {action.tool()}", {"kind": "tuning", "tuning": tuning})
-    return Outcome(str(tuning), tuning.model_dump(mode="json"))
+    tuning = workload.try_layout(bench_of(workspace, views), candidate, checked(docs, views))
+    return keep(workspace, tuning, named, refresh)
 
 
-def _bench(workspace: Workspace, views: Views) -> Bench:
-    return Bench(workspace.engine, workspace.root, workspace.draft.run, views, views.versions)
+def _told(workspace: Workspace, report: str, tuning: Tuning) -> Outcome:
+    workspace.draft.put("report", report, {"kind": "tuning", "tuning": tuning})
+    kept = f"kept as {tuning.kept.name}" if tuning.kept else "not kept: nothing was changed"
+    return Outcome(f"{tuning}\n{kept}", tuning.model_dump(mode="json"))
 
 
-def keep(workspace: Workspace, tuning: Tuning, named: str | None = None) -> Tuning:
-    """Put the layout that was kept into the catalog, with what is known of its like; the tuning as it is then."""
-    if tuning.kept is None:
-        return tuning
-    layout, measured = _merged(workspace, tuning.kept.model_copy(update={"name": named or tuning.kept.name}))
-    workspace.draft.put("layout", layout.name, layout)
-    figures = measured.model_dump(include={"kind", "table", "columns", "gain", "before_ms", "after_ms"}, mode="json")
-    workspace.emit("tuned", measured.query, name=layout.name, **figures)
-    return tuning.model_copy(update={"kept": layout})
+def _scheduled(workspace: Workspace, layout: LayoutDoc) -> str:
+    """Let the kept result be computed again at its times, or by the first query after a change; which of them."""
+    task = f"{layout.name}{tasks.REFRESH}"
+    known = workspace.draft.find("schedule", task)
+    if not layout.refresh:
+        if known:
+            workspace.draft.remove("schedule", task)
+        return "; after a change of its tables the first query computes it again"
+    cron = cron_of(layout.refresh)
+    moments = upcoming(cron, zone=None)
+    doc = {"task": task, "when": layout.refresh, "cron": cron, "zone": None, "state": "active", "next": moments}
+    workspace.draft.put("schedule", task, doc)
+    workspace.emit("scheduled", task, cron=cron, zone=None, next=moments)
+    return f"; computed again {layout.refresh} ({cron}), next at {moments[0]}"
 
 
-def _merged(workspace: Workspace, made: LayoutDoc) -> tuple[LayoutDoc, LayoutDoc]:
-    """The layout to keep, and the new one as measured. A like one is kept with what both are good for, its files too.
+@perform.register
+def _(action: Throttle, workspace: Workspace) -> Outcome:
+    workspace.draft.get("source", action.source)
+    known = workspace.draft.find("limit", action.source)
+    before = LimitDoc.model_validate(known.doc) if known else LimitDoc(source=action.source)
+    after = before.model_copy(update=action.model_dump(exclude_none=True))
+    data = after.model_dump(mode="json")
+    if after == before:
+        return Outcome(f"{before} already; nothing was changed", data)
+    workspace.draft.put("limit", action.source, after)
+    workspace.emit("throttled", action.source, **data)
+    instead = f"; before, {before}" if known else ""
+    return Outcome(f"from now on {after}{instead}", data)
 
-    Another layout that happens to have the name keeps it, and the new one gets a number.
-    """
-    name, number = made.name, 1
-    while entry := workspace.draft.find("layout", made.name):
-        known = LayoutDoc.model_validate(entry.doc)
-        if known.is_like(made):
-            return (_with(workspace, known, made) if known.holds_the_same(made) else made), made
-        number += 1
-        made = made.model_copy(update={"name": f"{name}_{number}"})
-    return made, made
-
-
-def _with(workspace: Workspace, known: LayoutDoc, made: LayoutDoc) -> LayoutDoc:
-    """One layout of two that hold the same: the new copy goes, unless the older one's files are gone."""
-    both = known.joined(made)
-    if not (workspace.root / known.path).exists():
-        return both.model_copy(update={"path": made.path, "data": made.data})
-    copies.detach(workspace.engine, workspace.root, made.data)
-    shutil.rmtree(workspace.root / made.path)
-    return both

@@ -28,7 +28,15 @@ def before(moment: datetime, span: str) -> datetime:
     found = _SPAN.fullmatch(span.strip().lower())
     if not found:
         raise ValueError(f"can't read {span!r} as a length of time; write e.g. '90 days', '6 months', '2 years'")
-    earlier: datetime = moment - relativedelta(**{f"{found[2]}s": int(found[1])})
+    n = int(found[1])
+    steps = {
+        "minute": relativedelta(minutes=n), "hour": relativedelta(hours=n), "day": relativedelta(days=n),
+        "week": relativedelta(weeks=n), "month": relativedelta(months=n), "year": relativedelta(years=n),
+    }  # fmt: skip
+    try:
+        earlier: datetime = moment - steps[found[2]]
+    except (OverflowError, ValueError):
+        raise ValueError(f"{span!r} reaches back before the year 1; give a shorter time") from None
     return earlier
 
 

@@ -37,7 +37,8 @@ def plan(plan: Plan) -> RenderableType:
     if plan.abstention:
         return _abstained(plan.abstention)
     lines = [_action(number, action) for number, action in enumerate(plan.actions, 1)]
-    return Group(*lines, Text.assemble("  ", *_sure(plan), style="dim"))
+    broken = [Text(f"  ! {words.paragraph(line)}", "yellow") for line in plan.breaks]
+    return Group(*lines, *broken, Text.assemble("  ", *_sure(plan), style="dim"))
 
 
 def _abstained(action: Clarify | Refuse) -> Text:

@@ -18,7 +18,7 @@ _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u20
 LONGEST = 120
 
 #: Who isn't a model: a plan of theirs has no confidence to show.
-SURE = ("person", "policy", "schedule")
+SURE = ("person", "policy", "schedule", "retention")
 
 #: The figures of an event that are worth a place beside its name, in this order.
 _TOLD = (

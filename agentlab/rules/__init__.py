@@ -13,7 +13,7 @@ from agentlab.actions import Action, Role, of
 from agentlab.approvals import removal_needs_approval, replaces_work
 from agentlab.entries import Entries
 from agentlab.plan import Plan
-from agentlab.rules import base, ingestion, optimization, quality, storage, transformation
+from agentlab.rules import base, ingestion, keeping, optimization, quality, storage, transformation
 from agentlab.rules.base import Issue, Rule, Severity
 from agentlab.simulation import World
 
@@ -50,7 +50,7 @@ def _broken(action: Action, world: World, number: int) -> Iterator[Issue]:
             yield Issue(rule=rule.name, severity=rule.severity, message=message, action=number)
 
 
-_AGENTS = (*ingestion.RULES, *quality.RULES, *storage.RULES, *optimization.RULES)
+_AGENTS = (*ingestion.RULES, *quality.RULES, *storage.RULES, *keeping.RULES, *optimization.RULES)
 
 
 def _of(severity: Severity) -> tuple[Rule, ...]:

@@ -15,6 +15,7 @@ from agentlab.actions import (
     Join,
     Pull,
     Quarantine,
+    Restore,
 )
 from agentlab.errors import PlanError, unknown
 from agentlab.simulation import Sight, World
@@ -51,6 +52,8 @@ class Rule:
 
 def tables_exist(action: Action, world: World) -> Iterator[str]:
     """Every table that is read exists, or an earlier action makes it."""
+    if isinstance(action, Restore):
+        return  # A table that was dropped can be restored; `versions_exist` tells.
     for name in action.references("table"):
         if name not in world.tables:
             yield unknown("table", name, world.tables)

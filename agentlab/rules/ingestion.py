@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
+from typing import Any
 
-from agentlab.actions import (
-    Action,
-    Pull,
-)
+from agentlab.actions import Action, DescribeSource, LoadFile, Pull, Sync
 from agentlab.errors import unknown
 from agentlab.inference import readable
 from agentlab.rules.base import Rule, missing
-from agentlab.simulation import World
+from agentlab.simulation import World, key_names
+
+#: What puts rows into a table.
+_Ingests = Pull | Sync | LoadFile
 
 
 def staging_authority(action: Action, world: World) -> Iterator[str]:
@@ -21,7 +22,7 @@ def staging_authority(action: Action, world: World) -> Iterator[str]:
     >>> list(staging_authority(Pull(source="crm", resource="people", into="sales.people"), None))
     ["ingestion writes staging.* only, not 'sales.people'"]
     """
-    if isinstance(action, Pull) and "." in action.into and not action.into.startswith("staging."):
+    if isinstance(action, _Ingests) and "." in action.into and not action.into.startswith("staging."):
         yield f"ingestion writes staging.* only, not {action.into!r}"
 
 
@@ -31,23 +32,26 @@ def staging_name(action: Action, world: World) -> Iterator[str]:
     >>> list(staging_name(Pull(source="crm", resource="people", into="people"), None))
     ["ingestion writes staging.* only; write 'staging.people', not 'people'"]
     """
-    if isinstance(action, Pull) and "." not in action.into:
+    if isinstance(action, _Ingests) and "." not in action.into:
         yield f"ingestion writes staging.* only; write 'staging.{action.into}', not {action.into!r}"
 
 
 def key_columns_exist(action: Action, world: World) -> Iterator[str]:
     """The key of an upsert is in the table that is there already."""
-    if isinstance(action, Pull) and action.mode == "upsert" and (before := world.tables.get(action.into)):
+    upserts = isinstance(action, Sync) or (isinstance(action, Pull | LoadFile) and action.mode == "upsert")
+    if isinstance(action, _Ingests) and upserts and (before := world.tables.get(action.into)):
         yield from missing(action.key, before, f"in {action.into}")
 
 
 def sources_exist(action: Action, world: World) -> Iterator[str]:
-    """A pull's source is registered and has the resource."""
-    if not isinstance(action, Pull):
+    """The source is registered and has the resource."""
+    if not isinstance(action, Pull | Sync | DescribeSource):
         return
     if world.entries.find("source", action.source) is None:
         yield unknown("source", action.source, [entry.name for entry in world.entries.entries("source")])
-    elif action.resource not in (resources := world.resources(action.source)):
+    elif not isinstance(action, DescribeSource) and action.resource not in (
+        resources := world.resources(action.source)
+    ):
         yield unknown("resource", action.resource, resources, f"in source {action.source}")
 
 
@@ -60,6 +64,24 @@ def source_when(action: Action, world: World) -> Iterator[str]:
         words = " and ".join(f"{name} {getattr(action, name)!r}" for name in lacking)
         place = f"{action.source}.{action.resource}"
         yield f"{place} names no time column, so {words} can't be told; which column is the time?"
+
+
+def new_can_be_told(action: Action, world: World) -> Iterator[str]:
+    """A sync knows by which column rows are new, and by which it tells one row from another."""
+    if not isinstance(action, Sync) or (doc := world.resources(action.source).get(action.resource)) is None:
+        return
+    place, state = f"{action.source}.{action.resource}", world.entries.find("sync", action.into)
+    if not (action.cursor or doc.get("time_column") or state):
+        yield f"{place} names no time column, so what is new can't be told; which column tells it?"
+    if not (action.key or doc.get("key") or _may_have_key(action, doc, world)):
+        yield f"{place} names no key, so a row that comes again can't be told; which columns tell which row is which?"
+
+
+def _may_have_key(action: Sync, doc: Mapping[str, Any], world: World) -> bool:
+    """Whether a column is the key by its name, as far as the columns are known."""
+    before = world.tables.get(action.into)
+    columns = {*(doc.get("schema") or {}), *(before.schema if before and not doc.get("schema") else {})}
+    return not columns or bool({column.lower() for column in columns} & {*key_names(action.resource)})
 
 
 def when_valid(action: Action, world: World) -> Iterator[str]:
@@ -84,5 +106,6 @@ RULES: tuple[Rule, ...] = (
     Rule("mend", key_columns_exist),
     Rule("mend", sources_exist),
     Rule("clarify", source_when),
+    Rule("clarify", new_can_be_told),
     Rule("mend", when_valid),
 )

@@ -1,4 +1,4 @@
-"""Rules of the storage agent: stores, tasks and files that there are."""
+"""Rules of the storage agent: stores and files that there are."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from collections.abc import Iterator
 
 from agentlab.actions import (
     Action,
+    Provision,
     Publish,
-    Schedule,
+    Resize,
 )
+from agentlab.actions.amounts import bytes_of
 from agentlab.errors import unknown
+from agentlab.places import unfit
 from agentlab.rules.base import Rule, missing
 from agentlab.simulation import World
 
@@ -29,17 +32,42 @@ def stores_exist(action: Action, world: World) -> Iterator[str]:
             yield unknown("store", name, world.stores)
 
 
-def tasks_exist(action: Action, world: World) -> Iterator[str]:
-    """A schedule's task is a saved pipeline, or the refresh of a store that exists or is provisioned before."""
-    if isinstance(action, Schedule):
-        tasks = [entry.name for entry in world.entries.entries("pipeline")] + [f"{s} refresh" for s in world.stores]
-        if action.task not in tasks:
-            yield unknown("task", action.task, tasks)
+def stores_fit(action: Action, world: World) -> Iterator[str]:
+    """A new store's format, place and columns to split by go together.
+
+    >>> list(stores_fit(Provision(store="mart", format="duckdb", partition_by=("day",)), None))
+    ['a duckdb store is one file for each table and has no partitions; use format parquet or delta for them']
+    """
+    if isinstance(action, Provision) and (fault := unfit(action)):
+        yield fault
+
+
+def databases_exist(action: Action, world: World) -> Iterator[str]:
+    """A Postgres store is in a registered Postgres database."""
+    if isinstance(action, Provision) and action.format == "postgres" and action.location:
+        known = [e.name for e in world.entries.entries("source") if e.doc.get("driver") == "postgres"]
+        if action.location not in known:
+            yield unknown("database", action.location, known, "is registered")
+
+
+def quotas_suffice(action: Action, world: World) -> Iterator[str]:
+    """A store may hold at least what it holds."""
+    entry = world.entries.find("store", action.store) if isinstance(action, Resize) else None
+    if entry is None or not isinstance(action, Resize):
+        return
+    held = sum(table.get("bytes", 0) for table in (entry.doc.get("tables") or {}).values())
+    if held > bytes_of(action.quota):
+        yield (
+            f"{action.store} holds {held:,} bytes already, more than {action.quota} ({bytes_of(action.quota):,} bytes); "
+            "how much may it hold, or what should go?"
+        )
 
 
 #: In the order in which an action's problems are told.
 RULES: tuple[Rule, ...] = (
     Rule("mend", partition_columns_exist),
     Rule("mend", stores_exist),
-    Rule("mend", tasks_exist),
+    Rule("mend", stores_fit),
+    Rule("mend", databases_exist),
+    Rule("clarify", quotas_suffice),
 )

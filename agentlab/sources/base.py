@@ -6,10 +6,7 @@ nobody but its owner can read.
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
-import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
@@ -19,35 +16,34 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from agentlab.actions.base import Schema
 from agentlab.actions.ingestion import Pull
 from agentlab.errors import LabError, PlanError, unknown
+from agentlab.sources.auth import Auth, BearerAuth, WebAddress
+from agentlab.sources.fetched import sorted_by_time
+from agentlab.sources.paging import CursorPaging, Paging, WholePaging
+from agentlab.sources.secrets import kept_secret, place_of, read_secret
+from agentlab.sources.settings import Doc, Pointer
 
 #: Told after every page: rows so far, pages so far, retries so far.
 Progress = Callable[[int, int, int], None]
 
-Pointer = Annotated[str, Field(pattern=r"^(/.*)?$", description="a JSON pointer (RFC 6901); empty is the whole answer")]
-
-
 R = TypeVar("R")
 
 
-class Doc(BaseModel):
-    """The common settings of the documents below."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-
 class RestResource(Doc):
-    """One list of a REST API: its path, where rows and next cursor are in an answer, what its parameters are called.
+    """One list of a REST API: its path, where rows are in an answer, how its pages and parameters are called.
 
-    A parameter that the API doesn't have is None; what it would do is then done here, on all the rows.
+    A parameter that the API doesn't have is None; what it would do is then done here, on all the rows. `paging` left
+    out is by cursor, as `next` and `cursor` say, or none where `cursor` is None. `key` are the columns that tell one
+    row from another. `flatten` makes columns of the parts of an object, `customer_id` of `{"customer": {"id": 1}}`.
     """
 
     path: Annotated[str, Field(pattern=r"^/")]
     items: Pointer = "/items"
+    paging: Paging | None = None
     next: Pointer | None = "/next_cursor"
     cursor: str | None = "cursor"
     limit: str | None = "limit"
@@ -59,49 +55,55 @@ class RestResource(Doc):
     until: str | None = None
     params: dict[str, str] = {}
     time_column: str | None = None
+    key: tuple[str, ...] = ()
+    flatten: bool = True
     #: Types that hold as long as every value fits; a column without one gets its type from its values.
     schema_: Annotated[Schema | None, Field(alias="schema")] = None
+    #: With a schema: a row with a value that doesn't fit it is set aside, rather than the column's type widened.
+    strict: bool = False
+
+    @property
+    def pages(self) -> Paging:
+        """How the list comes in pages."""
+        if self.paging is not None:
+            return self.paging
+        if self.cursor is None or self.next is None:
+            return WholePaging()
+        return CursorPaging(parameter=self.cursor, next=self.next)
 
 
 class RestSource(Doc):
-    """A REST API. Waits and time limits are in seconds; `tries` is how often one page is asked for."""
+    """A REST API. Waits and time limits are in seconds; `tries` is how often one page is asked for.
+
+    `auth` says how the token of `token_env` or `token_file` is used.
+    """
 
     kind: Literal["rest"] = "rest"
-    url: str
+    url: WebAddress
     token_env: str | None = None
     token_file: str | None = None
+    auth: Auth = BearerAuth()
     resources: dict[str, RestResource]
     tries: Annotated[int, Field(ge=1)] = 5
     timeout: Annotated[float, Field(gt=0)] = 30.0
     longest_wait: Annotated[float, Field(ge=0)] = 30.0
 
     @model_validator(mode="after")
-    def _no_secret(self) -> Self:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{_without_secrets(self.url)!r} is no web address; write e.g. 'https://api.example.com'")
-        if parts.username or parts.password or parts.query or parts.fragment:
-            raise ValueError("the url must hold no user, password or parameters; name a token_env or a token_file")
+    def _one_secret(self) -> Self:
         if self.token_env and self.token_file:
             raise ValueError("a source takes its token from token_env or from token_file, not from both")
+        if self.auth.kind != "bearer" and not (self.token_env or self.token_file):
+            raise ValueError(f"{self.auth.kind} needs a secret: give it as token, or name a token_env or a token_file")
         return self
 
     def token(self, root: Path) -> str | None:
         """The token, read anew each time; None for an API without one. LabError if it isn't where it should be."""
-        if self.token_env:
-            return _clean(_from_environment(self.token_env), f"the environment variable {self.token_env}")
-        if self.token_file:
-            return _clean(_from_file(root, self.token_file), f"secrets/{self.token_file}")
-        return None
+        return read_secret(root, self.token_env, self.token_file)
 
     @property
     def token_place(self) -> str:
         """Where the token is kept, in words."""
-        if self.token_env:
-            return f"the environment variable {self.token_env}"
-        return (
-            f"the file secrets/{self.token_file} of the lab" if self.token_file else "no place: the source names none"
-        )
+        return place_of(self.token_env, self.token_file)
 
 
 class FrameResource(Doc):
@@ -119,7 +121,74 @@ class FrameSource(Doc):
     resources: dict[str, FrameResource]
 
 
-Source = RestSource | FrameSource
+class SqlResource(Doc):
+    """A table or view of a database. What isn't said is found out when the source is registered."""
+
+    #: Its name in the database, after its schema's where it isn't in the usual one; empty is the resource's own name.
+    path: tuple[str, ...] = ()
+    time_column: str | None = None
+    key: tuple[str, ...] = ()
+    schema_: Annotated[Schema | None, Field(alias="schema")] = None
+
+
+class SqlSource(Doc):
+    """A database that is only read: a Postgres by its `url`, an SQLite or DuckDB file by its `path`.
+
+    A relative path is one of the lab. The password is where `token_env` or `token_file` says. Without resources it has
+    every table and view that there is; `timeout` is in seconds, to be connected.
+    """
+
+    kind: Literal["sql"] = "sql"
+    driver: Literal["postgres", "sqlite", "duckdb"]
+    url: str | None = None
+    path: str | None = None
+    token_env: str | None = None
+    token_file: str | None = None
+    timeout: Annotated[int, Field(ge=1)] = 10
+    resources: dict[str, SqlResource] = {}
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.driver != "postgres":
+            if not self.path or self.url:
+                raise ValueError(f"a {self.driver} source needs path, the database's file, and no url")
+            return self
+        parts = urlsplit(self.url or "")
+        if self.path or parts.scheme not in ("postgres", "postgresql") or not parts.hostname:
+            raise ValueError("a postgres source needs a url like 'postgresql://user@localhost/sales', and no path")
+        if parts.password or any(name in parts.query.lower() for name in ("password", "passfile")):
+            raise ValueError("the url must hold no password; give it as token, or name a token_env or a token_file")
+        return self
+
+
+class DatasetResource(Doc):
+    """One split of a Hugging Face data set; `path` is the Parquet file in the lab that holds one from a notebook."""
+
+    split: str | None = None
+    path: str | None = None
+    time_column: str | None = None
+    key: tuple[str, ...] = ()
+    schema_: Annotated[Schema | None, Field(alias="schema")] = None
+
+
+class DatasetSource(Doc):
+    """A data set as Hugging Face's `datasets` reads it; code that comes with one is never run.
+
+    `path` is a folder that `save_to_disk` wrote, a name on the hub, or `csv`, `json`, `parquet` or `text` for the files
+    that `data_files` names; None for data sets handed over from a notebook. `name` is the configuration.
+    """
+
+    kind: Literal["dataset"] = "dataset"
+    path: str | None = None
+    name: str | None = None
+    revision: str | None = None
+    data_files: tuple[str, ...] = ()
+    token_env: str | None = None
+    token_file: str | None = None
+    resources: dict[str, DatasetResource] = {}
+
+
+Source = RestSource | FrameSource | SqlSource | DatasetSource
 #: Reads a catalog's document: `SourceDoc.validate_python(doc)`.
 SourceDoc: TypeAdapter[Source] = TypeAdapter(Annotated[Source, Field(discriminator="kind")])
 
@@ -134,66 +203,9 @@ def read_doc(doc: Mapping[str, Any]) -> Source:
         raise LabError(f"not a source: {'; '.join(told)}") from None
 
 
-def token_file(source: str) -> str:
-    """A file's name for a new token of a source. Each has its own, so that undoing a registration finds the older one.
-
-    It is drawn by chance: a digest of the token would let whoever reads the catalog try out guesses.
-    """
-    return f"{source}-{secrets.token_hex(4)}"
-
-
-def save_token(root: Path, name: str, token: str) -> str:
-    """Keep a token in the lab's `secrets` folder for its owner only; returns the `token_file` to name in the source."""
-    keep_secret(_secret_path(root, name), token)
-    return name
-
-
-def keep_secret(path: Path, secret: str) -> None:
-    """Write a secret to a file that its owner alone can read, whole or not at all."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.unlink(missing_ok=True)
-    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:  # noqa: PTH123
-        file.write(secret)
-    part.replace(path)
-
-
-def _from_environment(name: str) -> str:
-    token = os.environ.get(name)
-    if not token:
-        raise LabError(f"the token is expected in the environment variable {name}, which isn't set")
-    return token
-
-
-def _from_file(root: Path, name: str) -> str:
-    path = _secret_path(root, name)
-    try:
-        mode = path.stat().st_mode
-        token = path.read_text(encoding="utf-8")
-    except OSError as fault:
-        raise LabError(f"the token is expected in secrets/{name} of the lab: {fault.strerror}") from None
-    if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise LabError(
-            f"secrets/{name} can be read by others (mode {mode & 0o777:o}): chmod 600 it, then renew the token"
-        )
-    return token
-
-
-def _secret_path(root: Path, name: str) -> Path:
-    if not re.fullmatch(r"[\w][\w.-]*", name):
-        raise LabError(f"{name!r} is no name of a file in the lab's secrets folder; use letters, digits, '.', '_', '-'")
-    return root / "secrets" / name
-
-
-def _clean(token: str, place: str) -> str:
-    token = token.strip()
-    if not token or not token.isascii() or not token.isprintable():
-        raise LabError(f"{place} holds no usable token: it is empty, or has line breaks or letters outside ASCII")
-    return token
-
-
-def _without_secrets(url: str) -> str:
-    return re.sub(r"//[^/@]*@", "//", url).partition("?")[0]
+def secret_of(root: Path, source: SqlSource | DatasetSource) -> str | None:
+    """A source's password or token as it is kept, read anew each time; None if it names none. LabError if it's gone."""
+    return kept_secret(root, source.token_env, source.token_file)
 
 
 def inside(root: Path, path: str) -> Path:
@@ -209,6 +221,16 @@ def resource_of(resources: Mapping[str, R], action: Pull) -> R:
     if action.resource not in resources:
         raise PlanError(unknown("resource", action.resource, resources, f"in {action.source}"))
     return resources[action.resource]
+
+
+def only_time(schema: Schema) -> str | None:
+    """The column of dates or timestamps, if there is exactly one.
+
+    >>> only_time({"id": "int", "day": "date"})
+    'day'
+    """
+    times = [column for column, kind in schema.items() if kind in ("date", "timestamp")]
+    return times[0] if len(times) == 1 else None
 
 
 @dataclass(frozen=True)
@@ -278,8 +300,4 @@ def _by_time(table: pa.Table, action: Pull, times: pa.ChunkedArray) -> pa.Table:
     if keep is not None:
         keep = pc.fill_null(keep, False)
         table, times = table.filter(keep), times.filter(keep)
-    if action.order is None:
-        return table
-    direction = "descending" if action.order == "newest" else "ascending"
-    rows = pa.table({"time": times, "row": pa.array(range(len(table)), pa.int64())})
-    return table.take(pc.sort_indices(rows, [("time", direction, "at_end"), ("row", "ascending", "at_end")]))
+    return sorted_by_time(table, times, action.order) if action.order else table

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -71,17 +71,18 @@ def table_of(rows: Sequence[Mapping[str, Any]], schema: Schema | None = None) ->
         return pa.table(
             [pa.array([], ARROW[t]) for t in declared.values()], pa.schema([field_of(*i) for i in declared.items()])
         )
-    columns = {name: typed(values, declared.get(name)) for name, values in _flattened(rows).items()}
+    columns = {name: typed(values, declared.get(name)) for name, values in _named(gathered(rows)).items()}
     fields = [field_of(name, kind) for name, (kind, _) in columns.items()]
     if not fields:
         return pa.table({})
     return pa.table([array for _, array in columns.values()], pa.schema(fields))
 
 
-def schema_of(table: pa.Table) -> Schema:
-    """The types of a table that `table_of` made, in our own words."""
+def schema_of(table: pa.Table | pa.Schema) -> Schema:
+    """The types of a table of our columns (`field_of`), in our own words."""
     kinds: dict[pa.DataType, ColumnType] = {arrow: kind for kind, arrow in ARROW.items() if kind != "json"}
-    return {f.name: "json" if f.metadata and b"agentlab.type" in f.metadata else kinds[f.type] for f in table.schema}
+    fields = table if isinstance(table, pa.Schema) else table.schema
+    return {f.name: "json" if f.metadata and b"agentlab.type" in f.metadata else kinds[f.type] for f in fields}
 
 
 def field_of(name: str, kind: ColumnType) -> pa.Field:
@@ -89,23 +90,35 @@ def field_of(name: str, kind: ColumnType) -> pa.Field:
     return pa.field(name, ARROW[kind], metadata=_JSON_MARK if kind == "json" else None)
 
 
-def _flattened(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+def gathered(rows: Sequence[Mapping[str, Any]], flatten: bool = True) -> dict[Path, list[Any]]:
+    """The values of each column, None where a row has none; objects are flattened by one level if asked to."""
     columns: dict[Path, list[Any]] = {}
     for number, row in enumerate(rows):
-        for path, value in _cells(row):
+        for path, value in cells(row, flatten):
             values = columns.setdefault(path, [])
             values.extend([None] * (number - len(values)))
             values.append(value)
     for values in columns.values():
         values.extend([None] * (len(rows) - len(values)))
-    parents = {path[:1] for path in columns if len(path) > 1}
-    kept = {p: v for p, v in columns.items() if p not in parents or any(x is not None for x in v)}
-    return dict(zip(names_of(list(kept)), kept.values(), strict=True))
+    return columns
 
 
-def _cells(row: Mapping[str, Any]) -> Iterable[tuple[Path, Any]]:
+def _named(columns: Mapping[Path, list[Any]]) -> dict[str, list[Any]]:
+    kept = with_values(columns, {path for path, values in columns.items() if any(x is not None for x in values)})
+    return dict(zip(names_of(kept), (columns[path] for path in kept), strict=True))
+
+
+def with_values(paths: Iterable[Path], filled: Set[Path]) -> list[Path]:
+    """The paths without those of objects that were flattened, unless such a column has other values, too."""
+    paths = list(paths)
+    parents = {path[:1] for path in paths if len(path) > 1}
+    return [path for path in paths if path not in parents or path in filled]
+
+
+def cells(row: Mapping[str, Any], flatten: bool = True) -> Iterable[tuple[Path, Any]]:
+    """Where each value of a row goes, and the value."""
     for key, value in row.items():
-        if isinstance(value, dict) and value:
+        if flatten and isinstance(value, dict) and value:
             for inner, deep in value.items():
                 yield (key, inner), deep
         else:
@@ -139,12 +152,30 @@ def typed(values: Sequence[Any], declared: ColumnType | None = None) -> tuple[Co
     present = [v for v in values if v is not None]
     wanted = [declared] if declared else []
     for kind in (*wanted, *_candidates(present, declared)):
-        reader = _READERS[kind]
         try:
-            return kind, pa.array([None if v is None else reader(v) for v in values], ARROW[kind])
+            return kind, read_as(values, kind)
         except (ValueError, OverflowError):
             continue
-    return "text", pa.array([None if v is None else _spelled(v) for v in values], pa.string())
+    return "text", pa.array([None if v is None else spelled(v) for v in values], pa.string())
+
+
+def read_as(values: Sequence[Any], kind: ColumnType) -> pa.Array:
+    """The values in a type, as they are; ValueError or OverflowError if one doesn't fit."""
+    reader = _READERS[kind]
+    return pa.array([None if v is None else reader(v) for v in values], ARROW[kind])
+
+
+def fits(value: Any, kind: ColumnType) -> bool:
+    """Whether a value of JSON is one of the type.
+
+    >>> fits(7, "float"), fits("7", "float")
+    (True, False)
+    """
+    try:
+        _READERS[kind](value)
+    except (ValueError, OverflowError):
+        return False
+    return True
 
 
 def _candidates(present: Sequence[Any], declared: ColumnType | None) -> tuple[ColumnType, ...]:
@@ -191,20 +222,21 @@ def _timestamp(value: Any) -> datetime:
 
 
 def _json(value: Any) -> str:
-    return _spelled(value) if isinstance(value, dict | list) else _refuse(value)
+    return spelled(value) if isinstance(value, dict | list) else _refuse(value)
 
 
 def _text(value: Any) -> str:
-    return _spelled(value) if isinstance(value, str) else _refuse(value)
+    return spelled(value) if isinstance(value, str) else _refuse(value)
 
 
-def _spelled(value: Any) -> str:
+def spelled(value: Any) -> str:
+    """A value of JSON as text: numbers as they were written, nested data as JSON."""
     if isinstance(value, str):
         # JSON may escape half of a surrogate pair, which no UTF-8 text can hold.
         return value if value.isascii() else value.encode("utf-8", "replace").decode()
     if isinstance(value, Spelled):
         return value.spelling
-    return _spelled(json.dumps(value, ensure_ascii=False, default=str))
+    return spelled(json.dumps(value, ensure_ascii=False, default=str))
 
 
 _READERS: Mapping[ColumnType, Callable[[Any], Any]] = {

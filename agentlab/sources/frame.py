@@ -23,6 +23,8 @@ from agentlab.actions.ingestion import Pull
 from agentlab.errors import LabError
 from agentlab.sources.base import FrameResource, FrameSource, Progress, arrange, inside, resource_of
 from agentlab.sources.columns import ARROW, Spelled, field_of, names_of, schema_of, typed
+from agentlab.sources.fetched import Fetched
+from agentlab.sources.pacing import Pace, paced
 
 _TESTS: tuple[tuple[Any, ColumnType], ...] = (
     (pa.types.is_boolean, "bool"),
@@ -53,8 +55,8 @@ def save_frame(root: Path, name: str, frame: pd.DataFrame, time_column: str | No
     return FrameSource(resources={name: resource})
 
 
-def pull(source: FrameSource, action: Pull, root: Path, progress: Progress | None = None) -> pa.Table:
-    """See `agentlab.sources.pull`."""
+def fetch(source: FrameSource, action: Pull, root: Path, progress: Progress | None, pace: Pace) -> Fetched:
+    """See `agentlab.sources.fetch`."""
     resource = resource_of(source.resources, action)
     try:
         table = pq.read_table(inside(root, resource.path))
@@ -64,7 +66,25 @@ def pull(source: FrameSource, action: Pull, root: Path, progress: Progress | Non
     table = arrange(table, action, resource.time_column)
     if progress:
         progress(len(table), 1, 0)
-    return table
+    return Fetched(table.schema, paced(table.to_batches(), pace))
+
+
+def describe(source: FrameSource, name: str, root: Path) -> dict[str, dict[str, Any]]:
+    """See `agentlab.sources.describe`."""
+    return {resource: _described(doc, root) for resource, doc in source.resources.items()}
+
+
+def _described(resource: FrameResource, root: Path) -> dict[str, Any]:
+    doc: dict[str, Any] = {
+        "paging": "whole",
+        "time_column": resource.time_column,
+        "key": [],
+        "schema": resource.schema_,
+    }
+    try:
+        return {**doc, "columns": schema_of(pq.read_schema(inside(root, resource.path)))}
+    except (OSError, pa.ArrowInvalid) as fault:
+        return {**doc, "fault": f"{resource.path} can't be read: {fault}"}
 
 
 def _written(table: pa.Table, root: Path, name: str) -> str:

@@ -1,8 +1,4 @@
-"""Where tables are read, computed and written: Ibis on DuckDB, in memory, over the lab's immutable Parquet versions.
-
-A table's rows have a stored order, that of its files; reading and writing keep it. Nothing here knows actions or plans,
-and nothing reaches outside the lab's folder: DuckDB's external access is closed but for it.
-"""
+"""DuckDB, the engine of one machine: in memory, over the lab's immutable Parquet versions."""
 
 from __future__ import annotations
 
@@ -11,76 +7,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, Protocol
 
 import duckdb
 import ibis
-import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 import pyarrow as pa
 from ibis.backends.duckdb import Backend
 
-from agentlab.actions import ColumnType, Schema
+from agentlab.actions import ColumnType
+from agentlab.engine.base import DTYPES, SQL_TYPES, Written, schema_of
+from agentlab.engine.faults import explained
 from agentlab.entries import TableDoc
-from agentlab.errors import LabError, PlanError
-
-#: How each of our types is computed with. Moments have no zone and mean UTC.
-DTYPES: dict[ColumnType, dt.DataType] = {
-    "int": dt.int64,
-    "float": dt.float64,
-    "text": dt.string,
-    "date": dt.date,
-    "timestamp": dt.timestamp,
-    "bool": dt.boolean,
-    "json": dt.json,
-}
-
-#: How each of our types is written.
-SQL_TYPES: dict[ColumnType, str] = {
-    "int": "BIGINT",
-    "float": "DOUBLE",
-    "text": "VARCHAR",
-    "date": "DATE",
-    "timestamp": "TIMESTAMP",
-    "bool": "BOOLEAN",
-    "json": "JSON",
-}
-
-#: Where data or query are at fault: a number out of range, a value that a cast can't read, a name that isn't there.
-_OF_THE_DATA = (
-    duckdb.DataError,
-    duckdb.BinderException,
-    duckdb.CatalogException,
-    duckdb.ParserException,
-    duckdb.InvalidInputException,
-    duckdb.NotImplementedException,
-)
-
-
-class Written(NamedTuple):
-    """What a write left in its folder."""
-
-    schema: Schema
-    rows: int
-    bytes: int
-
-
-class Engine(Protocol):
-    """Tables in, tables out. A table is an Ibis expression: nothing is computed until it is written or asked for."""
-
-    @property
-    def con(self) -> Backend:
-        """The Ibis backend that executes, for `con.to_pyarrow(table)` and the like."""
-
-    def read(self, doc: TableDoc, root: Path) -> ibis.Table:
-        """A version of a table of the lab at `root`, through its projection; LabError if its files are gone."""
-
-    def write(self, table: ibis.Table, path: Path) -> Written:
-        """Compute the table and store it in the new folder `path`, whole or not at all."""
-
-    def memtable(self, data: pa.Table) -> ibis.Table:
-        """Arrow data as a table."""
-
+from agentlab.errors import LabError
 
 class DuckDB:
     """The default engine: one database in memory for a lab and process, one connection to it for each thread.
@@ -167,48 +105,9 @@ class DuckDB:
         return str(name)
 
 
-def schema_of(table: ibis.Table) -> Schema:
-    """The columns of a table and their types, in ours: decimals are `float`, nested data is `json`.
-
-    >>> schema_of(ibis.table({"id": "int32", "tags": "array<string>"}, name="t"))
-    {'id': 'int', 'tags': 'json'}
-    """
-    return {column: type_of(dtype) for column, dtype in table.schema().items()}
-
-
-def type_of(dtype: dt.DataType) -> ColumnType:
-    """Our type for one of Ibis's; what we have no type for (times of day, intervals, UUIDs, bytes) is `text`."""
-    if dtype.is_boolean():
-        return "bool"
-    if dtype.is_integer():
-        return "int"
-    if dtype.is_numeric():
-        return "float"
-    if dtype.is_date():
-        return "date"
-    if dtype.is_timestamp():
-        return "timestamp"
-    return "json" if dtype.is_json() or dtype.is_nested() else "text"
-
-
-@contextmanager
-def explained() -> Iterator[None]:
-    """Turn the engine's errors into ours: PlanError where data or query are at fault, else LabError (disk, memory)."""
-    try:
-        yield
-    except _OF_THE_DATA as fault:
-        raise PlanError(f"the data doesn't allow it: {_first_line(fault)}") from fault
-    except duckdb.Error as fault:
-        raise LabError(f"the engine can't go on: {_first_line(fault)}") from fault
-
-
 def _projected(name: str, stored: str, kind: ColumnType | None) -> str:
     value = f"TRY_CAST({_name(stored)} AS {SQL_TYPES[kind]})" if kind else _name(stored)
     return f"{value} AS {_name(name)}"
-
-
-def _first_line(fault: Exception) -> str:
-    return str(fault).strip().splitlines()[0]
 
 
 def _name(identifier: str) -> str:
