@@ -7,10 +7,10 @@ PY := .venv/bin/python
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint lab
+.PHONY: help setup demo test bench-data lint lab
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo '  with another Python: make PYTHON=python3.12 setup; with another folder: make LAB=other demo'
 
 setup: $(INSTALLED) ## make .venv and install everything into it, as pinned in constraints.txt
@@ -25,6 +25,10 @@ lint: $(INSTALLED) ## ruff, its formatter, mypy
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+
+bench-data: $(INSTALLED) ## quality, pulls and transformations against their peers; make bench-data ARGS=--small is quicker
+	$(PY) -m pip install --disable-pip-version-check -q -c constraints.txt -r tests/benchmarks/requirements.txt
+	$(PY) tests/benchmarks/data.py $(ARGS)
 
 lab: $(INSTALLED) ## JupyterLab on the first notebook
 	$(PY) -m jupyterlab notebooks/00_quickstart.ipynb

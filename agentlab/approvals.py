@@ -53,11 +53,13 @@ def replaces_published(action: Publish, entries: Entries) -> str | None:
         return None
     now = _stem(list(_versions(action.table, entries)))
     then = next((v for v in catalog.history("table", held["source"]) if v.n == held["version"]), None)
-    if then is not None and (then.n in {v.n for v in now} or _same_stem(now[-1:], _stem(list(beneath(then, catalog))), catalog)):
-        return None
-    made = f"version {held['version']} of {held['source']}" + (f", made by run {then.run}" if then else "")
-    rows = f"{held['rows']:,} rows"
-    return f"{action.tool()} would replace what {action.store} holds of {held['source']}, {rows}: {made}, in another way"
+    if then is not None:
+        kept = then.n in {version.n for version in now}
+        if kept or _same_stem(now, _stem(list(beneath(then, catalog))), catalog):
+            return None
+    made = f", made in another way by run {then.run}" if then else ", whose origin is lost"
+    what = f"the {held['rows']:,} rows that {action.store} holds of {held['source']}"
+    return f"{action.tool()} would replace {what}: its version {held['version']}{made}"
 
 
 def _versions(table: str, entries: Entries) -> Iterator[Entry]:

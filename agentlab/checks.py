@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import ibis
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, computed_field
 
 from agentlab.actions.amounts import before
 from agentlab.actions.quality import Check, Rule
@@ -47,11 +47,13 @@ class Verdict(BaseModel):
     message: str
     findings: list[Finding] = []
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def passed(self) -> bool:
         """Whether nothing breaks the rule."""
         return not self.failing
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def share(self) -> float:
         """The part of the rows that keep the rule, 0 to 1; of a rule about the whole table, 1 or 0."""

@@ -119,7 +119,7 @@ def plan(intent: str, lab: Folder = HERE, agent: Role = None, model: Named = Non
     with _opened(lab, model, existing=True) as opened:
         made = opened.plan(said, agent=role)
     calls = [{"action": call["name"], "arguments": call["arguments"]} for call in made.to_calls()]
-    told = {"status": made.status, "plan": calls, "agents": made.agents, "confidence": made.confidence}
+    told: dict[str, Any] = {"status": made.status, "plan": calls, "agents": made.agents, "confidence": made.confidence}
     told |= {"breaks": list(made.breaks)} if made.breaks else {}
     _say(
         {**told, "model": made.origin.model, "plan_ms": made.origin.milliseconds},
@@ -317,7 +317,7 @@ def demo(
 
 @app.command()
 def evaluate(
-    path: Annotated[Path, typer.Argument(metavar="FILE|FOLDER", help="cases, JSONL; of a folder, all its .jsonl files")],
+    path: Annotated[Path, typer.Argument(metavar="FILE|FOLDER", help="cases, JSONL; of a folder all such files")],
     agent: Annotated[
         str | None, typer.Option("--agent", help="only the cases of this agent, or of routing", show_default="all")
     ] = None,
@@ -337,8 +337,7 @@ def evaluate(
     try:
         result = carry_out(path, model=model, agent=agent, progress=lambda *told: typer.echo(_case(*told), err=True))
     except FormError as fault:
-        for line in str(fault).splitlines():
-            typer.echo(f"error: {line}", err=True)
+        _fail(fault, as_json)
         raise typer.Exit(2) from fault
     typer.echo(result.to_json() if as_json else str(result))
 

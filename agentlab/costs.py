@@ -94,8 +94,8 @@ class Prices(BaseModel):
 class Choice(BaseModel):
     """A way of keeping a table, and what it would take and cost: `month` is money, in the currency of the prices.
 
-    `publish_requests` are those of one publish, `query_requests` and `query_bytes` those of a query that reads one value
-    of the columns split by, or everything where nothing is split.
+    `publish_requests` are those of one publish; `query_requests` and `query_bytes` those of a query that reads one
+    value of what the table is split by, or everything where nothing is.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

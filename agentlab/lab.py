@@ -7,7 +7,9 @@ with Lab("sales") as lab:
 
 from __future__ import annotations
 
+import logging
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -17,6 +19,7 @@ import pandas as pd
 from agentlab import (
     blast,
     commits,
+    costs,
     display,
     enforcement,
     pipelines,
@@ -25,6 +28,7 @@ from agentlab import (
     recomputing,
     reviews,
     snapshots,
+    stores,
     workload,
 )
 from agentlab.acting.optimization import Views
@@ -32,6 +36,8 @@ from agentlab.actions import Role
 from agentlab.agents import Agent, role_of, view_of
 from agentlab.blast import Blast
 from agentlab.catalog import Catalog
+from agentlab.checks import Verdict
+from agentlab.costs import Costs, Prices
 from agentlab.draft import Draft
 from agentlab.engine import DuckDB
 from agentlab.entries import Entry, Run, TableDoc, check_name, twin
@@ -56,6 +62,8 @@ from agentlab.workload import LayoutDoc, QueryDoc
 
 #: `display` is imported for what it does to plans, results and lists of ours: notebooks show them well.
 __all__ = ["AS_LAB", "Lab", "display"]
+
+_LOG = logging.getLogger("agentlab")
 
 #: As `approve` of a call: what the lab was opened with holds.
 AS_LAB: Any = object()
@@ -90,6 +98,8 @@ class Lab:
         #: The runs that a killed process left and that opening this lab has finished.
         self.recovered = tuple(self.recover() if self._orchestrator.unfinished() else ())
         self.catalog.sweep()
+        for words in stores.settle(self.catalog):
+            _LOG.warning("%s", words)
 
     @property
     def model(self) -> Model:
@@ -159,7 +169,7 @@ class Lab:
         done = undoable(self.catalog, run)
         if not done:
             self.catalog.run(run)
-            return self.catalog.undo(run)
+            return [*self.catalog.undo(run), *stores.settle(self.catalog)]
         with self.catalog.database.transaction() as connection:
             lines = [line for member in done for line in commits.undo(connection, member)]
         if run not in done:
@@ -167,7 +177,7 @@ class Lab:
         talks = Talks(self._talk)
         for event in (event for member in done for event in self.catalog.events(run=member, type="undone")):
             talks.tell(run, event)
-        return lines
+        return [*lines, *stores.settle(self.catalog)]
 
     # Putting things in
 
@@ -322,6 +332,10 @@ class Lab:
         """The latest reports: of quality by table, of queries as `diagnosis of <query>` and `tuning of <query>`."""
         return {entry.name: entry for entry in self.catalog.entries("report")}
 
+    def checks(self) -> dict[str, Verdict]:
+        """Every check that was asked for, with its last verdict, by name."""
+        return {entry.name: Verdict.model_validate(entry.doc) for entry in self.catalog.entries("check")}
+
     def history(self, limit: int = 50) -> list[Run]:
         """The latest runs, newest first."""
         return self.catalog.runs(limit)
@@ -337,6 +351,17 @@ class Lab:
     def lineage(self, table: str, column: str) -> provenance.Lineage:
         """Where a column comes from, newest step first."""
         return provenance.lineage(self.catalog, table, column)
+
+    def costs(self, table: str, by: Sequence[str] | None = None) -> Costs:
+        """What keeping a table would cost by format, columns to split by and place, the cheapest first.
+
+        It is measured on a sample of up to 200,000 rows and priced by the lab's `prices.yaml`, or by the examples that
+        come along. `by` are the columns to try; by default its days, texts and flags. PlanError for what isn't there.
+        """
+        doc, prices = self.catalog.table(table), Prices.of_lab(self.root)
+        chosen = costs.candidates(doc.schema_.items()) if by is None else by
+        rows = self.engine.read(doc, self.root)
+        return costs.estimate(costs.measured(self.engine, rows, self.root, chosen, rows=doc.rows), prices)
 
     def view(self) -> View:
         """What a model is shown of this lab."""

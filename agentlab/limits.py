@@ -49,4 +49,5 @@ def budget(entries: Entries) -> int:
     """The bytes that all layouts may take: what was set, else as much as the tables do, and `LEAST_TOTAL` at least."""
     if known := entries.find("limit", BUDGET):
         return BudgetDoc.model_validate(known.doc).bytes
-    return max(sum(entry.doc.get("bytes", 0) for entry in entries.entries("table")), LEAST_TOTAL)
+    sizes = [int(entry.doc.get("bytes", 0)) for entry in entries.entries("table")]
+    return max(sum(sizes), LEAST_TOTAL)

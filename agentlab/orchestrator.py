@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from agentlab import pipelines, refreshing, reviews
+from agentlab import pipelines, refreshing, reviews, stores
 from agentlab.acting import Outcome, Workspace, perform
 from agentlab.actions import Role
 from agentlab.agents import Agent, role_of, said, settled, view_of
@@ -234,6 +234,8 @@ class Orchestrator:
                 return {"status": "refuse", "message": f"a person said no; nothing was changed ({'; '.join(reasons)})"}
         self._save(run, message=message)
         self._hear(run.id, draft.commit())
+        for words in stores.settle(self.catalog, [name for kind, name in draft.written if kind == "store"]):
+            self._alert(run.id, words)
         return {"status": "done", "message": message}
 
     def _ask(self, run: Run, request: Json, reasons: list[str], outcomes: list[Outcome]) -> bool | None:

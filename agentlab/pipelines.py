@@ -19,7 +19,7 @@ from typing import Annotated, Any, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
 from agentlab import documents
-from agentlab.actions import ROLES, Analyze, Publish, Pull, Quarantine, Role, Schedule, Transform
+from agentlab.actions import ROLES, Analyze, Check, Publish, Pull, Quarantine, Role, Schedule, Transform
 from agentlab.catalog import Catalog
 from agentlab.entries import Run
 from agentlab.errors import LabError, PlanError, unknown
@@ -37,7 +37,7 @@ _OPEN = ("planned", "running")
 #: What an action says when it succeeds, for the step after it to wait for.
 _NATURAL: tuple[tuple[type | tuple[type, ...], EventType], ...] = (
     (Pull, "data-ready"),
-    (Analyze, "quality-pass"),
+    ((Analyze, Check), "quality-pass"),
     ((Transform, Quarantine), "transformed"),
     (Publish, "published"),
     (Schedule, "scheduled"),
@@ -114,8 +114,9 @@ def missing(step: PipelineStep, before: RunResult, told: Iterable[Event], runs: 
 
 def _failing(told: Iterable[Event]) -> list[str]:
     """The tables whose last verdict isn't that they pass; one that passed doesn't speak for another."""
-    last = {event.subject: event.type for event in told if event.type in _VERDICTS}
-    return [subject for subject, verdict in last.items() if verdict != "quality-pass"]
+    last = {(e.subject, e.body.get("check")): e.type for e in told if e.type in _VERDICTS}
+    failed = [check or subject for (subject, check), verdict in last.items() if verdict != "quality-pass"]
+    return list(dict.fromkeys(failed))
 
 
 def step_run(run: str, number: int) -> str:

@@ -58,15 +58,13 @@ def check_location(location: str, format: Format) -> str:
     'marts/finance'
     >>> check_location("gs://acme/sales", "parquet")
     Traceback (most recent call last):
-    agentlab.errors.PlanError: a store can't be at 'gs://acme/sales': there is no 'gs' place; write a folder of the lab...
+    agentlab.errors.PlanError: a store can't be at 'gs://acme/sales': there is no 'gs' place...
     """
     if format == "postgres":
         return location
     if location.startswith("s3://"):
         if format == "duckdb":
-            raise PlanError(
-                "a duckdb store is files that are changed in place, so it can't be at S3; use parquet or delta"
-            )
+            raise PlanError("a duckdb store has to lie on a disk to be opened, not at S3; use format parquet or delta")
         place = bucket_of(location)
         return f"s3://{place.path}"
     if "://" in location:

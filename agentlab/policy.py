@@ -175,7 +175,8 @@ def _words(event: Event) -> str:
 def _fixes(event: Event, entries: Entries, ask: bool) -> Iterator[Reaction]:
     """First what keeps every row, at once, then what waits for a person; after the last, the table is judged anew."""
     entry = entries.find("report", event.subject)
-    if entry is None or entry.doc.get("kind") != "quality":
+    # A check of a rule of somebody's own has failed, not an analysis: what that once found is no cure.
+    if entry is None or entry.doc.get("kind") != "quality" or "check" in event.body:
         return
     report = Report.model_validate(entry.doc["report"])
     actions = suggest_fixes(report).plan.actions

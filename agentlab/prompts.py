@@ -129,7 +129,10 @@ def _lines(view: View) -> Iterator[str]:
         yield _table(table, schema, view.values.get(table, {})) + (f" from {called}" if called else "")
     for source, resources in view.sources.items():
         yield f"Source {_name(source)}: {_names(resources)}"
-    for kind, names in (("Stores", view.stores), ("Queries", view.queries), ("Tasks", view.tasks)):
+    for kind, names in (
+        *(("Stores", view.stores), ("Queries", view.queries), ("Tasks", view.tasks)),
+        *(("Scheduled", view.scheduled), ("Snapshots", view.snapshots), ("Files", view.files)),
+    ):
         if names:
             yield f"{kind}: {_names(names)}"
 

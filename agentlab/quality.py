@@ -6,7 +6,7 @@ counted, shown and, in `fixes`, set aside. Checks against a rule of one's own an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -75,6 +75,16 @@ class Report(BaseModel):
             if column.name == name:
                 return column
         raise PlanError(unknown("column", name, (c.name for c in self.columns), f"in the report on {self.table}"))
+
+
+#: Where the documents of reports of each kind keep what has findings.
+_WITHIN = {"quality": "report", "check": "verdict", "outliers": "outliers", "drift": "drift"}
+
+
+def findings_in(doc: Mapping[str, Any]) -> list[Finding]:
+    """The findings of a report as the catalog keeps it, of whatever kind it is; none of one without findings."""
+    within = doc.get(_WITHIN.get(doc.get("kind", ""), ""), {})
+    return [Finding.model_validate(finding) for finding in within.get("findings", ())]
 
 
 @dataclass(frozen=True)

@@ -58,9 +58,8 @@ def recompute(
     return run.id
 
 
-
 def try_again(catalog: Catalog, engine: Engine, name: str, new_id: Callable[[str], str], rows: pa.Table) -> None:
-    """Keep what the first query after a change has just given. It has its answer in any case; a fault is only logged."""
+    """Keep what the first query after a change has just given. It is answered in any case; a fault is only logged."""
     try:
         recompute(catalog, engine, name, new_id, rows)
     except AgentlabError as fault:

@@ -78,3 +78,41 @@ def test_a_new_store_without_any_table_is_still_made() -> None:
     calls = completed("a store for sales, nightly", {"name": "provision", "store": "sales"}, {"name": "publish"},
                       {"name": "schedule", "when": "nightly"}, view=empty)  # fmt: skip
     assert [c["name"] for c in calls] == ["provision", "schedule"]
+
+
+DATED = View(
+    tables={
+        "core.orders": {"id": "int", "ordered": "date"},
+        "core.trips": {"begun": "date", "ended": "date"},
+    },
+    sources={"crm": ("users",)},
+    scheduled=("sales refresh",),
+    files=("exports/New Visits.csv",),
+)
+
+
+def test_how_old_a_row_is_the_only_date_of_its_table_tells() -> None:
+    (retain,) = completed(
+        "archive old orders", {"name": "retain", "table": "core.orders", "older_than": "1 years"}, view=DATED
+    )
+    assert retain["arguments"]["column"] == "ordered"
+    (question,) = completed(
+        "archive trips", {"name": "retain", "table": "core.trips", "older_than": "1 years"}, view=DATED
+    )
+    assert question["arguments"]["about"] == "column"
+    assert "begun, ended" in question["arguments"]["question"]
+
+
+def test_a_file_becomes_a_staging_table_of_its_name() -> None:
+    (load,) = completed("load it", {"name": "load_file", "path": "exports/New Visits.csv"}, view=DATED)
+    assert load["arguments"]["into"] == "staging.new_visits"
+
+
+def test_the_only_schedule_is_the_one_that_is_paused() -> None:
+    assert completed("pause it", {"name": "pause"}, view=DATED)[0]["arguments"]["task"] == "sales refresh"
+
+
+def test_the_only_source_is_the_one_that_is_synced_or_slowed_down() -> None:
+    sync, throttle = completed("x", {"name": "sync"}, {"name": "throttle", "concurrency": 2}, view=DATED)
+    assert sync["arguments"] == {"source": "crm", "resource": "users", "into": "staging.users"}
+    assert throttle["arguments"] == {"source": "crm", "concurrency": 2}

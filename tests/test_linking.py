@@ -140,3 +140,62 @@ def test_words_are_compared_in_one_form() -> None:
 def test_nothing_is_lost_from_the_intent() -> None:
     said = "Rename 'a b' to c_d; then (maybe) drop 3.5% of the rows?"
     assert "".join(t.text for t in tokens(said)).replace(" ", "") == said.replace(" ", "")
+
+
+FILES = View(
+    tables={"core.orders": {"ordered": "date"}},
+    files=("exports/visits.csv", "June 2025.xlsx"),
+    snapshots=("before_cleanup",),
+    scheduled=("sales refresh",),
+)
+
+
+@pytest.mark.parametrize("said", ["exports/visits.csv", "'exports/visits.csv'", "visits.csv", "the visits file"])
+def test_a_file_is_found_by_its_path_its_name_or_what_is_in_it(said: str) -> None:
+    linked = link(f"load {said} please", Index(FILES))
+    assert [linked.slots[slot] for slot in linked.of("f")] == ["exports/visits.csv"]
+
+
+@pytest.mark.parametrize("path", ["out/orders.csv", "s3://lake/sales", "new-prices.jsonl", "data/2024/july.parquet"])
+def test_a_path_that_is_not_there_is_one_text(path: str) -> None:
+    linked = link(f"write it to {path}, thanks", Index(FILES))
+    assert [linked.slots[slot] for slot in linked.of("v")] == [path]
+
+
+def test_snapshots_and_scheduled_tasks_are_found() -> None:
+    linked = link("pause the sales refresh and go back to before_cleanup", Index(FILES))
+    assert [linked.slots[slot] for slot in (*linked.of("k"), *linked.of("p"))] == ["sales refresh", "before_cleanup"]
+
+
+@pytest.mark.parametrize(("said", "number", "unit"), [("40GB", "40", "gb"), ("40 GB", "40", "gb"), ("30d", "30", "d")])
+def test_a_size_or_an_age_is_a_number_and_its_unit(said: str, number: str, unit: str) -> None:
+    linked = link(f"no more than {said} then", Index(FILES))
+    assert linked.text.endswith(f"<n0> {unit} then")
+    assert linked.slots["<n0>"] == number
+
+
+def test_a_word_like_a_unit_is_a_word_where_no_number_stands_before_it() -> None:
+    assert [text for text in link("set up hr for us", Index(FILES)).slots.values() if text == "hr"] == ["hr"]
+
+
+@pytest.mark.parametrize(
+    ("said", "zone"),
+    [
+        ("Berlin time", "Europe/Berlin"),
+        ("UTC", "UTC"),
+        ("Asia/Tokyo", "Asia/Tokyo"),
+        ("new york time", "America/New_York"),
+    ],
+)
+def test_a_time_zone_is_found(said: str, zone: str) -> None:
+    linked = link(f"every day at 6:00 {said}", Index(FILES))
+    assert [linked.slots[slot] for slot in linked.of("z")] == [zone]
+
+
+def test_a_city_alone_is_no_time_zone() -> None:
+    assert link("only rows where city is Berlin", Index(FILES)).of("z") == []
+
+
+def test_a_range_of_two_numbers_with_dots_between_is_two_numbers() -> None:
+    linked = link("between 0.5..20", Index(FILES))
+    assert [linked.slots[slot] for slot in linked.of("n")] == ["0.5", "20"]

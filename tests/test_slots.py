@@ -16,7 +16,7 @@ from agentlab.slot_grammar import grammar
 from agentlab.slots import COLUMN, LITERAL, Slots, decode, encode, index_of, prompt_text
 from agentlab.view import View
 from finetune import intents, scenes
-from finetune.tokenizer import PLACEHOLDERS
+from finetune.tokenizer import marks
 
 VIEW = View(
     tables={"staging.orders": {"customer_id": "int", "quantity": "int", "unit_price": "float", "status": "text"}},
@@ -32,8 +32,7 @@ def matcher():  # type: ignore[no-untyped-def]
     tokenizer = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
-    marks = [f"<{kind}{n}>" for kind, most in PLACEHOLDERS.items() for n in range(most)]
-    tokenizer.add_special_tokens(["<|im_end|>", *marks])
+    tokenizer.add_special_tokens(["<|im_end|>", *marks()])
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>")
     known = llguidance.hf.from_tokenizer(fast, n_vocab=len(fast), eos_token=fast.eos_token_id)
 
@@ -169,3 +168,45 @@ def test_a_new_thing_is_not_called_what_it_is(matcher) -> None:  # type: ignore[
     assert not matcher(rules, f"provision: store={store}")
     assert matcher(rules, f"provision: store={sales}")
     assert matcher(rules, f"provision: store={store}{sales}")
+
+
+KEPT = View(
+    tables={"core.orders": {"order_date": "date", "total": "float", "paid": "float", "email": "text"}},
+    stores=("sales",),
+    queries=("daily revenue",),
+    tasks=("sales refresh",),
+    files=("exports/visits.csv",),
+    snapshots=("before_cleanup",),
+)
+
+
+@pytest.mark.parametrize(
+    ("intent", "name", "arguments"),
+    [
+        ("archive orders older than 90 days", "retain", {"column": "order_date", "older_than": "90 days"}),
+        (
+            "delete orders older than a year",
+            "retain",
+            {"column": "order_date", "older_than": "1 years", "then": "delete"},
+        ),
+        ("give sales 40GB", "resize", {"store": "sales", "quota": "40 GB"}),
+        ("order_date before 6 weeks?", "check", {"rule": "fresh", "columns": ["order_date"], "within": "6 weeks"}),
+        ("total not negative", "check", {"rule": "in_range", "columns": ["total"], "min": 0}),
+        ("paid <= total", "check", {"rule": "compares", "columns": ["paid"], "operator": "<=", "than": "total"}),
+        ("emails ok?", "check", {"rule": "matches", "columns": ["email"], "pattern": "email"}),
+        ("back to v3", "restore", {"version": 3}),
+        ("back to before_cleanup", "restore", {"snapshot": "before_cleanup"}),
+        ("undo the last change", "restore", {"version": -1}),
+        ("daily at 6:00 UTC", "schedule", {"task": "sales refresh", "when": "daily at 06:00", "zone": "UTC"}),
+        ("load exports/visits.csv into raw", "load_file", {"path": "exports/visits.csv", "into": "raw"}),
+        ("save it as out/orders.csv", "export", {"path": "out/orders.csv"}),
+        ("keep daily revenue hourly", "materialize", {"query": "daily revenue", "refresh": "hourly"}),
+    ],
+)
+def test_amounts_names_and_choices_are_written_read_and_in_the_grammar(  # type: ignore[no-untyped-def]
+    matcher, intent: str, name: str, arguments: dict[str, object]
+) -> None:
+    linked = linked_in(intent, KEPT)
+    answer = encode([{"name": name, "arguments": arguments}], linked)
+    assert decode(answer, linked) == [{"name": name, "arguments": arguments}]
+    assert matcher(grammar(linked, None, KEPT.types()), answer), answer

@@ -78,7 +78,7 @@ def _ranking(costs: list[Cost]) -> list[str]:
     if len(costs) == 1:
         return []
     first = costs[0]
-    head = f"{first.query} is the slowest by how often it is asked: {first.share:.0%} of the time of {len(costs)} queries"
+    head = f"{first.query} is the slowest by how often it is asked: {first.share:.0%} of all that {len(costs)} take"
     return [head, *(f"{number}. {cost}" for number, cost in enumerate(costs, 1))]
 
 

@@ -1,4 +1,4 @@
-"""Layouts in a run: on what they are measured, what they may take, and how those that were kept get into the catalog."""
+"""Layouts in a run: what they are measured on, what they may take, and how those that are kept enter the catalog."""
 
 from __future__ import annotations
 
@@ -117,4 +117,3 @@ def _with(workspace: Workspace, known: LayoutDoc, made: LayoutDoc) -> LayoutDoc:
     copies.detach(workspace.engine, workspace.root, made.data)
     shutil.rmtree(workspace.root / made.path)
     return both
-

@@ -123,4 +123,3 @@ def _(action: Throttle, workspace: Workspace) -> Outcome:
     workspace.emit("throttled", action.source, **data)
     instead = f"; before, {before}" if known else ""
     return Outcome(f"from now on {after}{instead}", data)
-

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import ibis
 
+from agentlab import checks, drift, outliers, quality
 from agentlab import compile as forms
-from agentlab import quality
 from agentlab.acting.base import Lineage, Outcome, Workspace, perform, too_many
 from agentlab.actions import (
     Analyze,
+    Check,
+    Compare,
+    FindOutliers,
     Quarantine,
     SuggestFixes,
     Union,
@@ -27,13 +31,60 @@ def _(action: Analyze, workspace: Workspace) -> Outcome:
     report = _analyzed(workspace, action.table, action.columns)
     errors = [finding for finding in report.findings if finding.severity == "error"]
     body = {"score": report.score, "rows": report.rows, "version": report.version, "errors": len(errors)}
-    found = [
-        finding.model_dump(include={"column", "kind", "count", "severity", "message"}) for finding in report.findings
-    ]
-    workspace.emit("quality-pass" if report.passed else "quality-fail", action.table, **body, findings=found)
+    verdict = "quality-pass" if report.passed else "quality-fail"
+    workspace.emit(verdict, action.table, **body, findings=_told(report.findings))
     lines = "".join(f"\n- {f.severity}: {f.message}" for f in report.findings) or "\n- nothing found"
     verdict = "passed" if report.passed else "failed"
     return Outcome(f"{action.table} {verdict}, score {report.score:.3f}, {report.rows:,} rows{lines}", body)
+
+
+def _told(findings: Iterable[quality.Finding]) -> list[dict[str, Any]]:
+    return [f.model_dump(include={"column", "kind", "count", "severity", "message"}) for f in findings]
+
+
+@perform.register
+def _(action: Check, workspace: Workspace) -> Outcome:
+    workspace.tell(f"checking {action.table}")
+    (verdict,) = checks.run_all(workspace.engine, [action], workspace.read, workspace.version(action.table))
+    workspace.draft.put("report", f"check of {verdict.name}", {"kind": "check", "verdict": verdict})
+    # The check is remembered without the rows that fail it, which are the report's.
+    kept = verdict.model_dump(mode="json", exclude={"findings"})
+    workspace.draft.put("check", verdict.name, kept)
+    body = {key: kept[key] for key in ("rows", "failing", "passed", "share", "version", "message")}
+    event = "quality-pass" if verdict.passed else "quality-fail"
+    workspace.emit(event, action.table, check=verdict.name, **body, findings=_told(verdict.findings))
+    return Outcome(f"{verdict.name} {'passed' if verdict.passed else 'failed'}: {verdict.message}", body)
+
+
+@perform.register
+def _(action: FindOutliers, workspace: Workspace) -> Outcome:
+    workspace.tell(f"looking for outliers in {action.table}")
+    table, version = workspace.read(action.table), workspace.version(action.table)
+    found = outliers.find_outliers(
+        workspace.engine, table, action.table, action.columns, action.method, action.threshold, version
+    )
+    workspace.draft.put("report", f"outliers of {action.table}", {"kind": "outliers", "outliers": found})
+    bounds = [one.model_dump(include={"low", "high", "count"}) | {"column": one.column.name} for one in found.columns]
+    lines = [f"- {finding.message}" for finding in found.findings] or ["- none was found"]
+    head = f"outliers of {action.table} in {len(bounds)} columns by {found.method} {found.threshold:g}"
+    data = {"rows": found.rows, "columns": bounds, "findings": _told(found.findings)}
+    return Outcome("\n".join([head, *lines]), data)
+
+
+@perform.register
+def _(action: Compare, workspace: Workspace) -> Outcome:
+    workspace.tell(f"comparing {action.table} with {action.reference}")
+    tables = workspace.read(action.table), workspace.read(action.reference)
+    version = workspace.version(action.table)
+    found = drift.compare(workspace.engine, *tables, action.table, action.reference, action.columns, version)
+    name = f"drift of {action.table} against {action.reference}"
+    workspace.draft.put("report", name, {"kind": "drift", "drift": found})
+    lines = [f"- {one.message}" for one in sorted(found.columns, key=lambda one: not one.drifted)]
+    lines += [f"- {column} wasn't compared: {why}" for column, why in found.untested.items()]
+    head = f"{len(found.findings)} of {len(found.columns)} columns of {action.table} drifted from {action.reference}"
+    columns = [one.model_dump(mode="json", exclude={"edges", "categories", "bars"}) for one in found.columns]
+    data = {"columns": columns, "untested": found.untested, "findings": _told(found.findings)}
+    return Outcome("\n".join([head, *lines]), data)
 
 
 @perform.register

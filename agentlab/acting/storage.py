@@ -63,8 +63,8 @@ def _(action: Resize, workspace: Workspace) -> Outcome:
     before = _store(workspace, action.store)
     if before.bytes > bytes_of(action.quota):
         raise PlanError(
-            f"{action.store} holds {before.bytes:,} bytes ({stores.size(before.bytes)}) already, more than {action.quota} "
-            f"({bytes_of(action.quota):,} bytes); give it at least {stores.size(before.bytes)}, or drop or archive first"
+            f"{action.store} holds {before.bytes:,} bytes ({stores.size(before.bytes)}) already, more than "
+            f"{action.quota} ({bytes_of(action.quota):,} bytes); give it more, or archive or drop something first"
         )
     after = before.model_copy(update={"quota": action.quota})
     workspace.draft.put("store", action.store, after)

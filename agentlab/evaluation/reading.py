@@ -6,6 +6,7 @@ import csv
 import io
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -127,7 +128,7 @@ def read_file(path: Path) -> tuple[str, int]:
             raise LabError(f"{path.name} can't be read back: {fault}") from fault
 
 
-def excel() -> object:
+def excel() -> Any:
     """The library for Excel's files."""
     try:
         import openpyxl

@@ -24,7 +24,7 @@ def throttled_sources_exist(action: Action, world: World) -> Iterator[str]:
 
 
 def result_names_free(action: Action, world: World) -> Iterator[str]:
-    """A kept result has a name of its own: no layout of something else has it, nor a store, whose refresh it would be."""
+    """A kept result has a name of its own: no other layout has it, nor a store, whose refresh it would be."""
     if not isinstance(action, Materialize) or action.name is None:
         return
     known = world.entries.find("layout", action.name)

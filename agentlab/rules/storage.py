@@ -58,7 +58,7 @@ def quotas_suffice(action: Action, world: World) -> Iterator[str]:
     held = sum(table.get("bytes", 0) for table in (entry.doc.get("tables") or {}).values())
     if held > bytes_of(action.quota):
         yield (
-            f"{action.store} holds {held:,} bytes already, more than {action.quota} ({bytes_of(action.quota):,} bytes); "
+            f"{action.store} holds {held:,} bytes already, over {action.quota} ({bytes_of(action.quota):,} bytes); "
             "how much may it hold, or what should go?"
         )
 

@@ -157,7 +157,7 @@ class Credentials:
         assert isinstance(self.auth, ClientCredentials) and self.secret is not None
         body = {"grant_type": "client_credentials", **self.auth.params}
         body |= {"scope": self.auth.scope} if self.auth.scope else {}
-        asker = None
+        asker: Any = None
         if self.auth.send == "body":
             body |= {"client_id": self.auth.client_id, "client_secret": self.secret}
         else:
@@ -183,7 +183,9 @@ class Credentials:
 
     def _refused(self, told: str) -> LabError:
         place = getattr(self.auth, "token_url", "")
-        return LabError(self.hidden(f"{place} gave no token for {self.name}: {told}. Is the client_id right, and scope?"))
+        return LabError(
+            self.hidden(f"{place} gave no token for {self.name}: {told}. Is the client_id right, and scope?")
+        )
 
 
 def _basic(user: str, password: str) -> str:
@@ -192,7 +194,5 @@ def _basic(user: str, password: str) -> str:
 
 def _spellings(secrets: Iterable[str]) -> list[str]:
     """How answers and our own messages may spell secrets, the longest first, so that no part of one is left."""
-    spelled = {
-        way for s in secrets for way in (s, quote(s), quote(s, safe=""), quote_plus(s), repr(s)[1:-1])
-    }
+    spelled = {way for s in secrets for way in (s, quote(s), quote(s, safe=""), quote_plus(s), repr(s)[1:-1])}
     return sorted(spelled, key=len, reverse=True)

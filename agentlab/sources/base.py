@@ -271,11 +271,12 @@ def arrange(table: pa.Table, action: Pull, time_column: str | None) -> pa.Table:
     Rows without a time are in no span and come last in either order. Rows of the same time keep their order.
     """
     if action.since or action.until or action.order:
-        table = _by_time(table, action, _time_values(table, action, time_column))
+        table = _by_time(table, action, times_of(table, action, time_column))
     return table.slice(0, action.limit) if action.limit and not action.where else table
 
 
-def _time_values(table: pa.Table, action: Pull, time_column: str | None) -> pa.ChunkedArray:
+def times_of(table: pa.Table, action: Pull, time_column: str | None) -> pa.ChunkedArray:
+    """The times of a resource's rows. PlanError if it has no time column, LabError if that isn't one of times."""
     asked = "ordered by time" if action.order else "limited in time"
     place = f"{action.source}.{action.resource}"
     if time_column is None:

@@ -24,10 +24,12 @@ import pyarrow.csv as pacsv
 from agentlab.errors import LabError
 from agentlab.sources.arrow import schema_for
 from agentlab.sources.fetched import Fetched, Rejected
-from agentlab.sources.readings import Reading, kind_of
+from agentlab.sources.readings import Reading, kind_of, kind_of_all
 
 _DELIMITERS = (",", ";", "\t", "|")
 _SAMPLE = 1 << 20
+#: Rows that are looked at to tell a header from values.
+_HEAD = 100
 #: In bytes. A row must fit into a block.
 _BLOCK = 16 << 20
 _MARKS = (
@@ -87,7 +89,7 @@ def _headed(encoding: str, delimiter: str, rows: Sequence[tuple[list[str], int]]
     while width > 1 and len(rows) > 1 and len([cell for cell in rows[0][0] if cell]) == 1 and len(rows[0][0]) != width:
         skip, rows = rows[0][1], rows[1:]
     (first, at), below = rows[0], [row for row, _ in rows[1:]]
-    if not _is_header(first, [row for row in below if len(row) == width][:1000]):
+    if not _is_header(first, [row for row in below if len(row) == width][:_HEAD]):
         return Layout(encoding, delimiter, skip, names_of([""] * width))
     few = len(first) < width and widths[width] > len(below) / 2
     return Layout(encoding, delimiter, at, names_of([*first, *[""] * (width - len(first))] if few else first))
@@ -117,19 +119,13 @@ def _is_header(first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
         return True
     typed = 0
     for cell, below in zip(first, zip(*rows, strict=True), strict=False):
-        kind = _kind([value for value in below if value])
+        kind = kind_of_all([value for value in below if value])
         if kind == "text":
             continue
         typed += 1
         if cell and _fits(cell, kind, below):
             return False
     return typed > 0 or len(set(first)) == len(first)
-
-
-def _kind(values: Sequence[str]) -> str:
-    reading = Reading()
-    reading.see(pa.array(values, pa.string()))
-    return reading.kind
 
 
 def _fits(cell: str, kind: str, below: Sequence[str]) -> bool:

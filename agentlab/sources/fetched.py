@@ -10,7 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from agentlab.actions.base import Schema
+from agentlab.errors import LabError
 from agentlab.sources.columns import schema_of
+
+
+class NothingCame(LabError):
+    """A source sent no rows, and nobody knows which columns they would have."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ A page's column is an Arrow array, where Arrow's own JSON reader could take it w
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from agentlab.actions.base import ColumnType
 from agentlab.sources.columns import ARROW, read_as, spelled, typed
 
-Values = pa.Array | list[Any]
+Values: TypeAlias = pa.Array | list[Any]
 
 #: A type, or integers of which not all are exact as floats.
 PageKind = ColumnType | Literal["bigint"]
@@ -85,7 +85,7 @@ def in_kind(values: Values, kind: ColumnType) -> pa.Array | None:
 
 def _whole(values: pa.Array) -> PageKind:
     ends = pc.min_max(values).as_py()
-    return "int" if -EXACT <= ends["min"] and ends["max"] <= EXACT else "bigint"
+    return "int" if max(-ends["min"], ends["max"]) <= EXACT else "bigint"
 
 
 def _kind_of_text(values: pa.Array) -> PageKind:

@@ -122,7 +122,7 @@ class PageReader:
                 columns[(field.name,)] = _flat(values)
         if all(values is not None for values in columns.values()):
             return {path: values for path, values in columns.items() if values is not None}
-        return {path: values for path, values in self._with_nested(columns, content)}
+        return dict(self._with_nested(columns, content))
 
     def _with_nested(self, columns: Mapping[Path, Values | None], content: bytes) -> Iterator[tuple[Path, Values]]:
         """Nested data comes from the rows as they were sent: in columns, all objects would have all keys."""

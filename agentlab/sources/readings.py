@@ -7,8 +7,8 @@ that could be read in two ways (01/02/2024) stay text, too.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from datetime import UTC, date, datetime
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,6 +26,9 @@ _MOMENT = r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?( ?(Z|[+-]\d\d(:
 _DAYS = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y")
 _TWO_WAYS = (("%d/%m/%Y", "%m/%d/%Y"), ("%d-%m-%Y", "%m-%d-%Y"))
 _DAY = r"^(\d{4}[-/]\d{1,2}[-/]\d{1,2}|\d{1,2}[./-]\d{1,2}[./-]\d{4})$"
+#: Every way of reading a column, the narrowest first; what none of them reads is text.
+_WAYS = ("bool", "int", "float", *_DAYS, "timestamp")
+_FEW = 50
 
 
 def kind_of(text: str) -> ColumnType:
@@ -34,16 +37,19 @@ def kind_of(text: str) -> ColumnType:
     >>> [kind_of(text) for text in ("12", "1.5", "007", "2024-01-31", "yes", "Rome")]
     ['int', 'float', 'text', 'date', 'bool', 'text']
     """
-    reading = Reading()
-    reading.see(pa.array([text]))
-    return reading.kind
+    return kind_of_all([text])
+
+
+def kind_of_all(texts: Sequence[str]) -> ColumnType:
+    """What a few values spell, all of them; text if there are none."""
+    return _kind(_way([way for way in _WAYS if all(_spells(way, text) for text in texts)] if texts else []))
 
 
 class Reading:
     """What a column of text may still be, after the values seen so far."""
 
     def __init__(self) -> None:
-        self._open: list[str] = ["bool", "int", "float", *_DAYS, "timestamp"]
+        self._open = list(_WAYS)
         self._seen = False
 
     def see(self, values: pa.Array) -> None:
@@ -51,16 +57,17 @@ class Reading:
         present = values.drop_null()
         if not len(present):
             return
+        if not self._seen:
+            # What the first values don't spell needn't be tried on all the others.
+            first = present[:_FEW].to_pylist()
+            self._open = [way for way in self._open if all(_spells(way, text) for text in first)]
         self._seen = True
-        if self._open:
-            distinct = present.unique()
-            self._open = [way for way in self._open if _holds(way, distinct)]
+        self._open = [way for way in self._open if _holds(way, present)]
 
     @property
     def kind(self) -> ColumnType:
         """The narrowest type that holds every value seen; a column without values is text."""
-        way = self._way
-        return "date" if way in _DAYS else next((kind for kind in ARROW if kind == way), "text")
+        return _kind(self._way)
 
     def read(self, values: pa.Array) -> pa.Array:
         """Values of the column as that type."""
@@ -68,14 +75,33 @@ class Reading:
 
     @property
     def _way(self) -> str:
-        if not self._open or not self._seen:
-            return "text"
-        if any(one in self._open and other in self._open for one, other in _TWO_WAYS):
-            return "text"
-        return self._open[0]
+        return _way(self._open if self._seen else [])
 
 
-def _holds(way: str, distinct: pa.Array) -> bool:
+def _way(open_: Sequence[str]) -> str:
+    if not open_ or any(one in open_ and other in open_ for one, other in _TWO_WAYS):
+        return "text"
+    return open_[0]
+
+
+def _kind(way: str) -> ColumnType:
+    return "date" if way in _DAYS else next((kind for kind in ARROW if kind == way), "text")
+
+
+def _spells(way: str, text: str) -> bool:
+    return bool(re.search(_PATTERNS.get(way, _DAY), text)) and (way not in _DAYS or _is_day(text, way))
+
+
+def _is_day(text: str, spelled: str) -> bool:
+    try:
+        datetime.strptime(text, spelled)
+    except ValueError:
+        return False
+    return True
+
+
+def _holds(way: str, values: pa.Array) -> bool:
+    distinct = values.unique() if way in _DAYS else values
     if not pc.all(pc.match_substring_regex(distinct, _PATTERNS.get(way, _DAY))).as_py():
         return False
     try:

@@ -5,40 +5,131 @@ A page that isn't what the resource promises is an error, never a guess; a row t
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from agentlab.actions.ingestion import Pull
-from agentlab.errors import LabError
+from agentlab.errors import AgentlabError, LabError
 from agentlab.sources import paging
-from agentlab.sources.base import Progress, RestResource, RestSource, Span, arrange, resource_of, timed
-from agentlab.sources.columns import schema_of
+from agentlab.sources.base import Progress, RestResource, RestSource, Span, arrange, resource_of, times_of
+from agentlab.sources.course import Course
 from agentlab.sources.fetched import Fetched, NothingCame
 from agentlab.sources.fetching import Caller
 from agentlab.sources.pacing import Pace
-from agentlab.sources.pages import NoJson, NoRows, Page, PageReader
-from agentlab.sources.paging import ABSENT, Counted, CursorPaging, LinkPaging, NextUrlPaging, Question, Seen
 from agentlab.sources.spool import Spool
-
-#: An API may send empty pages while it searches, but not for ever.
-MOST_EMPTY_PAGES = 100
 
 
 def fetch(source: RestSource, action: Pull, root: Path, progress: Progress | None, pace: Pace) -> Fetched:
     """See `agentlab.sources.fetch`. All pages have come when it returns."""
     resource = resource_of(source.resources, action)
     Span.of(action)
+    done = _does(resource, action)
+    if not done and resource.time_column is None:
+        times_of(pa.table({}), action, None)
+    most = action.limit if done and not action.where else None
     with Caller(source, resource, action.source, root) as caller:
-        spool = _spooled(Pull_(caller, action, pace), root, progress)
+        spool = _spooled(Course(caller, _query(resource, action, most), pace, most), root, progress)
     if not spool.schema().names:
         why = "sent no rows, and the source doesn't say which columns they would have"
         raise NothingCame(f"GET {resource.path} of {action.source} {why}; there is nothing to make a table of")
-    return _finished(spool, resource, action)
+    sort = (resource.time_column, action.order) if action.order and resource.time_column and not done else None
+    return Fetched(spool.schema(), _rows(spool, resource, action, done), spool.rejected, sort)
+
+
+def describe(source: RestSource, name: str, root: Path) -> dict[str, dict[str, Any]]:
+    """See `agentlab.sources.describe`. Of each resource one page is asked for."""
+    return {resource: _described(source, doc, name, root) for resource, doc in source.resources.items()}
+
+
+def _described(source: RestSource, resource: RestResource, name: str, root: Path) -> dict[str, Any]:
+    doc: dict[str, Any] = {"paging": paging.in_words(resource.pages), "time_column": resource.time_column}
+    doc |= {"key": list(resource.key), "schema": resource.schema_, "path": resource.path}
+    parameters = ("order", "since", "until", "limit")
+    doc["parameters"] = {p: found for p in parameters if (found := getattr(resource, p)) is not None}
+    try:
+        with Caller(source, resource, name, root) as caller:
+            course = Course(caller, _query(resource, None, resource.page_size), Pace(), 1)
+            spool = _spooled(course, root, None)
+            return {**doc, "columns": dict(spool.columns().values()), "sampled": spool.rows}
+    except AgentlabError as fault:
+        return {**doc, "fault": str(fault)}
+
+
+def _spooled(course: Course, root: Path, progress: Progress | None) -> Spool:
+    """Every page that is needed, on disk."""
+    resource = course.caller.resource
+    spool = Spool(root / "tmp", course.reader, resource.schema_)
+    for number, (content, page) in enumerate(course, 1):
+        spool.keep(content, page)
+        if progress:
+            progress(spool.rows, number, course.caller.retries)
+        if course.most and spool.rows >= course.most:
+            break
+    return spool
+
+
+def _does(resource: RestResource, action: Pull) -> bool:
+    """Whether the API itself does the span and the order that are asked for."""
+    asked = ((action.since, resource.since), (action.until, resource.until), (action.order, resource.order))
+    return all(parameter for wanted, parameter in asked if wanted)
+
+
+def _query(resource: RestResource, action: Pull | None, most: int | None) -> dict[str, str]:
+    query = dict(resource.params)
+    if resource.limit:
+        query[resource.limit] = str(min(resource.page_size, most or resource.page_size))
+    if action is None:
+        return query
+    for parameter, value in ((resource.since, action.since), (resource.until, action.until)):
+        if parameter and value:
+            query[parameter] = value
+    if resource.order and action.order:
+        query[resource.order] = getattr(resource, action.order)
+    return query
+
+
+def _rows(spool: Spool, resource: RestResource, action: Pull, done: bool) -> Iterator[pa.RecordBatch]:
+    """The batches within the span of time, and as many rows as are wanted, but for an order that is left to do."""
+    left = action.limit if not action.where and (done or not action.order) else None
+    if done and action.order:
+        batches = _in_order(spool.batches(), resource, action)
+    else:
+        batches = spool.batches() if done else _within(spool.batches(), resource, action)
+    for batch in batches:
+        yield batch if left is None else batch.slice(0, left)
+        left = None if left is None else left - min(left, batch.num_rows)
+        if left == 0:
+            return
+
+
+def _within(batches: Iterator[pa.RecordBatch], resource: RestResource, action: Pull) -> Iterator[pa.RecordBatch]:
+    span = action.model_copy(update={"order": None, "limit": None})
+    for batch in batches:
+        table = pa.Table.from_batches([batch])
+        times_of(table, action, resource.time_column)
+        yield from arrange(table, span, resource.time_column).to_batches()
+
+
+def _in_order(batches: Iterator[pa.RecordBatch], resource: RestResource, action: Pull) -> Iterator[pa.RecordBatch]:
+    """An API that ignores `order` would make "the latest rows" silently wrong."""
+    column, last, row = resource.time_column, pa.array([], pa.timestamp("us")), 0
+    for batch in batches:
+        if column in batch.schema.names and pa.types.is_temporal(batch.schema.field(column).type):
+            times = batch.column(column).cast(pa.timestamp("us")).drop_null()
+            joined = pa.concat_arrays([last, times])
+            if (place := _breach(joined, action)) is not None:
+                at, said = row + place + 2 - len(last), f"GET {resource.path} was asked for the {action.order} first"
+                raise LabError(f"{said}, but row {at} breaks that order in {column}")
+            last = joined.slice(max(len(joined) - 1, 0))
+            row += len(times)
+        yield batch
+
+
+def _breach(times: pa.Array, action: Pull) -> int | None:
+    before, after = times[:-1], times[1:]
+    wrong = pc.less(before, after) if action.order == "newest" else pc.greater(before, after)
+    return pc.index(wrong, True).as_py() if pc.any(wrong).as_py() else None

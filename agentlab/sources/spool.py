@@ -6,6 +6,7 @@ Only then are they turned into batches, one page at a time: memory holds a page,
 from __future__ import annotations
 
 import tempfile
+import weakref
 from collections.abc import Iterator
 from pathlib import Path as Folder
 
@@ -27,6 +28,7 @@ class Spool:
         self.rejected: list[Rejected] = []
         self._reader, self._declared = reader, declared or {}
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+        weakref.finalize(self, self._file.close)
         self._pages: list[tuple[int, bool]] = []
         self._kinds: dict[Path, set[PageKind]] = {}
 

@@ -1,4 +1,4 @@
-"""Stores: places where finished tables live, as Parquet, DuckDB files, Delta or Postgres, in the lab's folder or at S3."""
+"""Stores: where finished tables live, as Parquet, DuckDB files, Delta or Postgres, in the lab's folder or at S3."""
 
 from __future__ import annotations
 

@@ -111,6 +111,6 @@ def admit(store: StoreDoc, table: str, needed: int, kept: int = 0) -> None:
     if store.quota_bytes is not None and used + needed > store.quota_bytes:
         raise OverQuota(
             f"{store.name}.{table} needs {size(needed)} ({needed:,} bytes), and {store.name} may hold {store.quota} "
-            f"({store.quota_bytes:,} bytes), of which {size(used)} ({used:,} bytes) are used by what would stay; nothing "
-            f"was published. Resize {store.name}, archive old rows, or publish fewer"
+            f"({store.quota_bytes:,} bytes), of which {size(used)} ({used:,} bytes) are taken by what would stay; "
+            f"nothing was published. Resize {store.name}, archive old rows, or publish fewer"
         )

@@ -19,6 +19,7 @@ import pyarrow.fs as pafs
 from agentlab.copies import Copy
 from agentlab.errors import LabError
 from agentlab.places import Bucket, bucket_of
+from agentlab.stores.streams import arrow_schema
 
 #: Days after which what an upload that broke off left behind is removed, and what is no longer current.
 UPLOADS, OLD_VERSIONS = 7, 30
@@ -110,8 +111,9 @@ def fresh(location: str) -> str:
     return f"{parent}/{candidate}"
 
 
-def dataset(copy: Copy, schema: pa.Schema) -> ds.Dataset:
+def dataset(copy: Copy) -> ds.Dataset:
     """A copy's files, to be read as they stream, with the columns that folders stand for as their types are."""
+    schema = arrow_schema(copy)
     apart = pa.schema([schema.field(column) for column in copy.partition_by])
     with reaching(copy.path):
         return ds.dataset(

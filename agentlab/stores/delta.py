@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-import ibis
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
@@ -23,6 +22,7 @@ from agentlab.errors import LabError, PlanError
 from agentlab.places import bucket_of
 from agentlab.stores import buckets
 from agentlab.stores.base import StoreDoc
+from agentlab.stores.streams import arrow_schema
 
 #: Where a commit says which folders it is made of.
 _PARTS = "agentlabParts"
@@ -37,7 +37,7 @@ def explained(table: str) -> Iterator[None]:
     try:
         from deltalake.exceptions import DeltaError
     except ImportError as fault:
-        raise LabError("a delta store needs deltalake; install it with: pip install deltalake") from fault
+        raise LabError("a delta store needs deltalake; install it with: pip install 'agentlab[delta]'") from fault
     try:
         yield
     except (DeltaError, OSError) as fault:
@@ -124,9 +124,7 @@ def _named(parts: Sequence[Copy]) -> str:
 def _schema(part: Copy) -> Any:
     from deltalake import Schema
 
-    # As text, since Delta has no JSON.
-    types = {column: "string" if kind == "json" else kind for column, kind in part.types.items()}
-    return Schema.from_arrow(ibis.schema(types).to_pyarrow())
+    return Schema.from_arrow(arrow_schema(part))
 
 
 def _adds(root: Path, store: StoreDoc, table: str, part: Copy) -> Iterator[Any]:

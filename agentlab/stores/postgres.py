@@ -1,4 +1,4 @@
-"""Postgres stores: each publish a fresh table `<store>.<table>__<run>`, and a view `<store>.<table>` for everybody else.
+"""Postgres stores: each publish a fresh table `<store>.<table>__<run>`, and a view `<store>.<table>` for everybody.
 
 Rows go in and out by ADBC, in batches. The view is switched by `settle`, in one transaction, once the catalog has the
 run's commit or its undo; settling twice changes nothing. The tables of older publishes stay, since they are the undo.
@@ -23,7 +23,7 @@ from agentlab.engine import Engine
 from agentlab.errors import LabError, PlanError
 from agentlab.sources.base import SqlSource, read_doc, secret_of
 from agentlab.stores.base import StoreDoc
-from agentlab.stores.streams import streamed
+from agentlab.stores.streams import arrow_schema, streamed
 
 #: In bytes; Postgres cuts what is longer, silently.
 LONGEST = 63
@@ -42,7 +42,7 @@ class Stream:
         self._root, self._store, self._copy = root, store, copy
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        schema = ibis.schema({c: _plain(t) for c, t in self._copy.types.items()}).to_pyarrow()
+        schema = arrow_schema(self._copy)
         return pa.RecordBatchReader.from_batches(schema, self._batches(schema)).__arrow_c_stream__(requested_schema)
 
     def _batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -58,7 +58,7 @@ class Stream:
 def write(
     engine: Engine, table: ibis.Table, root: Path, store: StoreDoc, name: str, run: str, admit: Callable[[int], None]
 ) -> Copy:
-    """Write a table into a fresh one of the database: it is there whole, or not at all. `admit` may refuse its bytes."""
+    """Write a table into a fresh one of the database: whole, or not at all. `admit` may refuse its bytes."""
     types = {column: str(kind) for column, kind in table.schema().items()}
     rows = table.mutate(**{c: table[c].cast(_plain(t)) for c, t in types.items() if _plain(t) != t})
     with connected(root, store) as cursor:
@@ -66,11 +66,9 @@ def write(
         fresh = _fresh(cursor, store.name, name, run)
         reader = engine.con.to_pyarrow_batches(rows)
         cursor.adbc_ingest(fresh, reader, mode="create", db_schema_name=store.name)
-        place = f"{store.name}.{fresh}"
-        cursor.execute(
-            f"COMMENT ON TABLE {_table_sql(store.name, fresh)} IS {exp.Literal.string(_mark(run)).sql('postgres')}"
-        )
-        copy = Copy(path=place, format="postgres", name=fresh, types=types, rows=0, bytes=0)
+        mark = exp.Literal.string(_mark(run)).sql("postgres")
+        cursor.execute(f"COMMENT ON TABLE {_table_sql(store.name, fresh)} IS {mark}")
+        copy = Copy(path=f"{store.name}.{fresh}", format="postgres", name=fresh, types=types, rows=0, bytes=0)
         size, count = _measured(cursor, copy)
         # Within the transaction still: what is refused was never there.
         admit(size)
@@ -86,7 +84,7 @@ def read(engine: Engine, root: Path, store: StoreDoc, copy: Copy) -> ibis.Table:
 
 
 def settle(root: Path, store: StoreDoc, tables: Sequence[str]) -> bool:
-    """Let the views of these tables show what the store's document says, and drop those it doesn't have: all or none."""
+    """Let the views of these tables show what the store's document says; those it doesn't have go. All or none."""
     with connected(root, store) as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext($1))", (f"agentlab {store.name}",))
         cursor.fetchall()

@@ -42,7 +42,7 @@ def provision(action: Provision, databases: Mapping[str, dict[str, Any]] | None 
     location = check_location(action.location or f"stores/{store}", action.format)
     database = _database(action, databases or {})
     chosen = {"format": action.format, "partition_by": action.partition_by, "quota": action.quota}
-    return StoreDoc(name=store, location=action.location if database else location, database=database, **chosen)
+    return StoreDoc(name=store, location=location, database=database, **chosen)
 
 
 def prepare(root: Path, store: StoreDoc) -> list[str]:
@@ -147,9 +147,8 @@ def _database(action: Provision, databases: Mapping[str, dict[str, Any]]) -> dic
     if action.location not in databases:
         raise PlanError(unknown("database", action.location, databases, "is registered"))
     database = postgres.database_of(databases[action.location], action.location)
-    return database.model_dump(mode="json", by_alias=True, exclude={"resources"}, exclude_defaults=True) | {
-        "kind": "sql"
-    }
+    doc = database.model_dump(mode="json", by_alias=True, exclude={"resources"}, exclude_defaults=True)
+    return {"kind": "sql", **doc}
 
 
 def _of_same_source(store: StoreDoc, short: str, table: str) -> Published | None:

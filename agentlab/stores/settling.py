@@ -34,11 +34,8 @@ def tidy(catalog: Catalog, name: str) -> list[str]:
     if store is None or not (store.remote or store.format == "postgres"):
         return []
     named = {part.path for doc in map(_doc, history) for table in doc.tables.values() for part in table.parts}
-    left = [
-        path
-        for path, run in _written(catalog.root, store, history).items()
-        if path not in named and _over(catalog, run)
-    ]
+    written = _written(catalog.root, store)
+    left = [path for path, run in written.items() if path not in named and _over(catalog, run)]
     for path in left:
         if store.remote:
             buckets.remove(path)
@@ -84,7 +81,7 @@ def _show(root: Path, store: StoreDoc, tables: list[str]) -> None:
             delta.settle(root, store, table)
 
 
-def _written(root: Path, store: StoreDoc, history: list[Entry]) -> dict[str, str]:
+def _written(root: Path, store: StoreDoc) -> dict[str, str]:
     """Each copy outside that there is, with the run that wrote it."""
     if store.format == "postgres":
         return postgres.written(root, store)

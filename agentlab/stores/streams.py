@@ -6,9 +6,15 @@ import hashlib
 
 import ibis
 import ibis.expr.operations as ops
+import pyarrow as pa
 
 from agentlab.copies import Copy, name, sql_type
 from agentlab.engine import Engine
+
+
+def arrow_schema(copy: Copy) -> pa.Schema:
+    """A copy's columns as Arrow; JSON comes as text, since Arrow has none."""
+    return ibis.schema({c: "string" if kind == "json" else kind for c, kind in copy.types.items()}).to_pyarrow()
 
 
 def streamed(engine: Engine, source: object, copy: Copy) -> ibis.Table:

@@ -1,4 +1,4 @@
-"""How much a store holds, by table, how near it is to its quota, and how quickly it grows, from the catalog's history."""
+"""How much a store holds, by table, how near it is to its quota, and how quickly it grows by the catalog's history."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TableUsage(BaseModel):
 class StoreUsage(BaseModel):
     """What a store holds. `share` is of the quota, from 0; `bytes_per_day` is over `days`, the last thirty at most.
 
-    `full_in_days` is when the quota would be reached at this rate. None where there is no quota, or too short a history.
+    `full_in_days` is when the quota would be reached so. None where there is no quota, or too short a history.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,11 +50,8 @@ class StoreUsage(BaseModel):
 
     def __str__(self) -> str:
         held = f"{self.store} holds {len(self.tables)} tables, {self.rows:,} rows, {size(self.bytes)}"
-        held += (
-            f": {self.share:.1%} of its {size(self.quota_bytes or 0)}"
-            if self.share is not None
-            else ", without a quota"
-        )
+        share = None if self.share is None else f": {self.share:.1%} of its {size(self.quota_bytes or 0)}"
+        held += share or ", without a quota"
         if self.bytes_per_day is not None:
             held += f"; it has grown by {size(self.bytes_per_day)} a day over {self.days:.1f} days"
         if self.full_in_days is not None:
@@ -86,7 +83,7 @@ def usage_of(store: StoreDoc, catalog: Catalog, at: datetime) -> StoreUsage:
 
 
 def growth(points: Sequence[tuple[datetime, int]], at: datetime) -> tuple[float, float | None]:
-    """Over how many days it is told, and by how many bytes a day it has grown; None while that is too short, or it hasn't.
+    """Over how many days it is told, and by how many bytes a day it grew; None while that is too short, or it didn't.
 
     Only what was added counts: a table that shrinks once doesn't make the others grow more slowly.
 
