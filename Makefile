@@ -2,12 +2,13 @@
 
 PYTHON ?= python3
 LAB ?= demo-lab
+PLANS ?= 100000
 
 PY := .venv/bin/python
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench-data lint lab
+.PHONY: help setup demo test bench-data lint fuzz-plans lab
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +30,9 @@ lint: $(INSTALLED) ## ruff, its formatter, mypy
 bench-data: $(INSTALLED) ## quality, pulls and transformations against their peers; make bench-data ARGS=--small is quicker
 	$(PY) -m pip install --disable-pip-version-check -q -c constraints.txt -r tests/benchmarks/requirements.txt
 	$(PY) tests/benchmarks/data.py $(ARGS)
+
+fuzz-plans: $(INSTALLED) ## PLANS plans by chance from the real grammar, on live catalogs
+	$(PY) tests/fuzz_plans.py --plans $(PLANS)
 
 lab: $(INSTALLED) ## JupyterLab on the first notebook
 	$(PY) -m jupyterlab notebooks/00_quickstart.ipynb

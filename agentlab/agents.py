@@ -15,6 +15,7 @@ import ibis
 
 from agentlab.actions import ROLES, Clarify, Refuse, Role, Schema
 from agentlab.catalog import Catalog
+from agentlab.datafiles import data_files
 from agentlab.draft import Draft
 from agentlab.engine import Engine
 from agentlab.entries import Entries, Entry, TableDoc
@@ -127,6 +128,7 @@ def view_of(catalog: Catalog | Draft, engine: Engine) -> View:
         snapshots=tuple(entry.name for entry in catalog.entries("snapshot")),
         scheduled=tuple(entry.name for entry in catalog.entries("schedule")),
         values={entry.name: found for entry in tables if (found := _values(entry, engine, root))},
+        files=data_files(root.root),
         origins={entry.name: names for entry in tables if (names := tuple(_origins(entry, root)))},
     )
 

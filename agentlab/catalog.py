@@ -15,7 +15,7 @@ from sqlite3 import Row
 
 from pydantic_core import from_json
 
-from agentlab import commits, events
+from agentlab import events, placing
 from agentlab.cleaning import DEPTHS, run_of, written
 from agentlab.database import FORMAT, Database
 from agentlab.draft import Draft
@@ -97,7 +97,7 @@ class Catalog(Entries):
         first; LabError when the run changed nothing or is undone already.
         """
         with self.database.transaction() as connection:
-            return commits.undo(connection, run_id)
+            return placing.undo(connection, self.root, [run_id])
 
     def committed(self, run_id: str) -> bool:
         """Whether a run has committed, also if it was undone since."""
@@ -160,7 +160,7 @@ class Catalog(Entries):
         """The folder that each path in a document is, or is inside of; stores name one for each part of a table."""
         sql = (
             "SELECT DISTINCT found.atom AS path FROM versions, json_tree(versions.doc) AS found"
-            " WHERE versions.kind IN ('table', 'store', 'layout') AND found.key = 'path' AND found.type = 'text'"
+            " WHERE versions.kind IN ('table', 'store', 'layout', 'export') AND found.key = 'path' AND found.type = 'text'"
         )
         for row in self.database.query(sql):
             place, *_ = parts = Path(row["path"]).parts or ("",)

@@ -34,11 +34,18 @@ class Cell:
         return quote(self.name)
 
     @property
-    def filled(self) -> str:
-        """Whether it holds something: not NULL, not blank, not not-a-number."""
+    def empty(self) -> str:
+        """Whether it holds nothing: NULL, blank, not-a-number. Written so that few cells need to be trimmed."""
         if self.type == "float":
-            return f"({self.sql} IS NOT NULL AND NOT isnan({self.sql}))"
-        return f"TRIM({self.text}) <> ''" if self.type == "text" else f"{self.sql} IS NOT NULL"
+            return f"({self.sql} IS NULL OR isnan({self.sql}))"
+        if self.type != "text":
+            return f"{self.sql} IS NULL"
+        return f"({self.sql} IS NULL OR {self.text} = '' OR (starts_with({self.text}, ' ') AND TRIM({self.text}) = ''))"
+
+    @property
+    def filled(self) -> str:
+        """Whether it holds something."""
+        return f"{self.sql} IS NOT NULL" if self.type not in ("text", "float") else f"NOT {self.empty}"
 
     @property
     def text(self) -> str:

@@ -104,11 +104,15 @@ def name_of(check: Check) -> str:
     """What a check is called: its table, rule, columns and all that it was told.
 
     >>> name_of(Check(table="orders", rule="in_range", columns=("qty",), min=1))
-    'orders: in_range qty (min 1.0)'
+    'orders: in_range qty (min 1)'
     """
     rest = {k: v for k, v in check.arguments().items() if k not in ("table", "rule", "columns")}
-    told = "; ".join(f"{name} {', '.join(map(str, v)) if isinstance(v, list) else v}" for name, v in rest.items())
+    told = "; ".join(f"{name} {', '.join(map(_said, v if isinstance(v, list) else [v]))}" for name, v in rest.items())
     return " ".join(filter(None, (f"{check.table}:", check.rule, ", ".join(check.columns), told and f"({told})")))
+
+
+def _said(value: object) -> str:
+    return f"{value:.15g}" if isinstance(value, float) else str(value)
 
 
 def run_all(
@@ -196,9 +200,9 @@ def _message(check: Check, broken: str, failing: int, rows: int, answer: Any) ->
 
 def _not_null(check: Check, subject: Subject) -> Question:
     cells = [subject.cell(column) for column in check.columns]
-    each = {c.name: f"COUNT(*) FILTER (WHERE ({c.filled}) IS NOT TRUE)" for c in cells}
+    each = {c.name: f"COUNT(*) FILTER (WHERE {c.empty})" for c in cells}
     named = f"lack {' or '.join(check.columns)}" if len(cells) > 1 else "are missing"
-    asked = subject.failing(" OR ".join(f"({c.filled}) IS NOT TRUE" for c in cells), named)
+    asked = subject.failing(" OR ".join(c.empty for c in cells), named)
     return replace(asked, each=each if len(cells) > 1 else None)
 
 
@@ -246,7 +250,7 @@ def _in_range(check: Check, subject: Subject) -> Question:
     beyond = [f"{cell.number} < {literal(check.min)}"] if check.min is not None else []
     beyond += [f"{cell.number} > {literal(check.max)}"] if check.max is not None else []
     beyond += [f"{cell.number} IS NULL"] if cell.type == "text" else []
-    return subject.failing(f"{cell.filled} AND ({' OR '.join(beyond)})", f"are not {_limits(check)}")
+    return subject.failing(f"({' OR '.join(beyond)}) AND {cell.filled}", f"are not {_limits(check)}")
 
 
 def _limits(check: Check) -> str:
@@ -258,7 +262,7 @@ def _in_set(check: Check, subject: Subject) -> Question:
     cell = subject.cell(check.columns[0])
     shown = ", ".join(map(str, check.values[:10])) + (", ..." if len(check.values) > 10 else "")
     allowed = ", ".join(literal(given(cell, value)) for value in check.values)
-    return subject.failing(f"{cell.filled} AND {cell.comparable} NOT IN ({allowed})", f"are none of {shown}")
+    return subject.failing(f"{cell.comparable} NOT IN ({allowed}) AND {cell.filled}", f"are none of {shown}")
 
 
 def _matches(check: Check, subject: Subject) -> Question:
@@ -266,7 +270,7 @@ def _matches(check: Check, subject: Subject) -> Question:
     named = cell.has_form(check.pattern or "")
     form = named or f"regexp_full_match({cell.text}, {literal(check.pattern)})"
     return subject.failing(
-        f"{cell.filled} AND NOT ({form})", f"are no {check.pattern}" if named else f"don't match {check.pattern}"
+        f"NOT ({form}) AND {cell.filled}", f"are no {check.pattern}" if named else f"don't match {check.pattern}"
     )
 
 
@@ -314,7 +318,7 @@ def _compares(check: Check, subject: Subject) -> Question:
     one, two = subject.cell(check.columns[0]), subject.cell(check.than)
     ours, theirs = _alike(one, two, subject)
     operator = {"!=": "<>"}.get(check.operator or "", check.operator)
-    broken = f"{one.filled} AND {two.filled} AND ({ours} {operator} {theirs}) IS NOT TRUE"
+    broken = f"({ours} {operator} {theirs}) IS NOT TRUE AND {one.filled} AND {two.filled}"
     return subject.failing(broken, f"don't have {one.name} {check.operator} {two.name}")
 
 
@@ -337,7 +341,9 @@ def _alike(one: Cell, two: Cell, subject: Subject) -> tuple[str, str]:
 
 def _has_type(check: Check, subject: Subject) -> Question:
     cell = subject.cell(check.columns[0])
-    return subject.failing(f"{cell.filled} AND NOT ({cell.reads_as(check.type)})", f"can't be read as {check.type}")
+    return subject.failing(
+        f"{cell.filled} AND ({cell.reads_as(check.type)}) IS NOT TRUE", f"can't be read as {check.type}"
+    )
 
 
 #: Every rule of `check`, and how it asks.

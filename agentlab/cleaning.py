@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 #: Where runs write: for each folder of the lab, how many names lead to what one run wrote.
-DEPTHS: Mapping[str, int] = {"tables": 3, "stores": 4, "layouts": 2}
+DEPTHS: Mapping[str, int] = {"tables": 3, "stores": 4, "layouts": 2, ".exports": 2}
 
 #: The file that names the folders which stores have elsewhere in the lab, one a line.
 _NOTED = "stores/.elsewhere"

@@ -113,18 +113,27 @@ def run(
 
 
 @app.command()
-def plan(intent: str, lab: Folder = HERE, agent: Role = None, model: Named = None, as_json: Json = False) -> None:
+def plan(
+    intent: str,
+    lab: Folder = HERE,
+    agent: Role = None,
+    model: Named = None,
+    preview: Annotated[bool, typer.Option("--preview", help="try it, too, and throw away what it makes")] = False,
+    as_json: Json = False,
+) -> None:
     """Show the plan that an intent becomes; change nothing."""
     said, role = check_intent(intent), _role(agent)
     with _opened(lab, model, existing=True) as opened:
         made = opened.plan(said, agent=role)
+        tried = opened.preview(made, agent=role) if preview and made.status == "act" else None
     calls = [{"action": call["name"], "arguments": call["arguments"]} for call in made.to_calls()]
     told: dict[str, Any] = {"status": made.status, "plan": calls, "agents": made.agents, "confidence": made.confidence}
     told |= {"breaks": list(made.breaks)} if made.breaks else {}
+    told |= {"preview": tried.to_dict()} if tried else {}
     _say(
         {**told, "model": made.origin.model, "plan_ms": made.origin.milliseconds},
         as_json,
-        lambda d: d.terminal.plan(made),
+        lambda d: d.terminal.lines(str(tried).splitlines()) if tried else d.terminal.plan(made),
     )
     raise typer.Exit(EXITS.get(made.status, 0))
 

@@ -102,7 +102,7 @@ def read(engine: Engine, root: Path, copies: Sequence[Copy]) -> ibis.Table:
 def fingerprint(engine: Engine, table: ibis.Table) -> tuple[int, int]:
     """The number of a table's rows and the sum of their hashes: the same for the same rows in any order."""
     hashed = f"sum(hash({_names(table.columns)})::HUGEINT)"
-    with _viewed(engine, table) as view, explained():
+    with viewed(engine, table) as view, explained():
         ((rows, total),) = engine.con.raw_sql(f"FROM {view} SELECT count(*), coalesce({hashed}, 0)").fetchall()
     return int(rows), int(total)
 
@@ -125,7 +125,7 @@ def _write(engine: Engine, table: ibis.Table, root: Path, part: Path, shape: Sha
     for column in shape.columns:
         if column not in schema:
             raise PlanError(unknown("column", column, schema, "to lay the table out by"))
-    with _viewed(engine, table) as view, explained():
+    with viewed(engine, table) as view, explained():
         write_as = _write_duckdb if shape.format == "duckdb" else _write_parquet
         rows = write_as(engine, view, part, shape)
         size = sum(file.stat().st_size for file in part.rglob("*") if file.is_file())
@@ -183,7 +183,7 @@ def _few_folders(engine: Engine, view: str, columns: Sequence[str]) -> None:
 def _prove(engine: Engine, view: str, written: ibis.Table, columns: Sequence[str]) -> None:
     """A folder's name can't tell NULL from the text 'NULL', nor, on some disks, 'a' from 'A': count what came back."""
     counted = f"SELECT {_names(columns)}, count(*) AS n GROUP BY ALL"
-    with _viewed(engine, written) as back:
+    with viewed(engine, written) as back:
         lost = f"(FROM {view} {counted}) EXCEPT ALL (FROM {back} {counted})"
         rows = engine.con.raw_sql(f"FROM ({lost}) LIMIT 1").fetchall()
     if rows:
@@ -228,7 +228,8 @@ def _alias(file: Path) -> str:
 
 
 @contextmanager
-def _viewed(engine: Engine, table: ibis.Table) -> Iterator[str]:
+def viewed(engine: Engine, table: ibis.Table) -> Iterator[str]:
+    """A view of the table in the engine, for as long as the `with` lasts; its name needs no quotes."""
     view = ibis.util.gen_name("copied")
     with explained():
         engine.con.create_view(view, table)

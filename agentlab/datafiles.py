@@ -6,9 +6,11 @@ People's files lie anywhere in the lab but in the folders that are the lab's own
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
+from agentlab.actions import Export
 from agentlab.errors import PlanError, unknown
 
 #: The formats that can be read, by the ends of names; each may be followed by `.gz`, but for Excel's and Parquet.
@@ -19,6 +21,11 @@ FORMATS: dict[str, str] = {
 }
 #: Folders of the lab's own.
 OWN = frozenset({"tables", "stores", "layouts", "secrets", "tmp", "sources", "slots"})
+#: What the lab's own databases end with.
+_DATABASES = (".sqlite", ".sqlite-wal", ".sqlite-shm")
+#: The formats that a table can be exported in, and how such files are called.
+Format = Literal["csv", "jsonl", "parquet", "excel"]
+_ENDS: Mapping[Format, str] = {"csv": "csv", "jsonl": "jsonl", "parquet": "parquet", "excel": "xlsx"}
 #: How many files a planner is shown.
 MOST = 200
 
@@ -40,6 +47,15 @@ def data_files(root: Path, most: int = MOST) -> tuple[str, ...]:
     return tuple(path for _, path in found[:most])
 
 
+def leads_out(path: str) -> bool:
+    """Whether a path is no path inside the lab, as it is written.
+
+    >>> leads_out("exports/visits.csv"), leads_out("exports/../../x"), leads_out("/etc/passwd")
+    (False, True, True)
+    """
+    return PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts
+
+
 def data_file(root: Path, path: str) -> Path:
     """The file, or folder of Parquet files, that a path in the lab means; PlanError naming the nearest.
 
@@ -52,6 +68,37 @@ def data_file(root: Path, path: str) -> Path:
     if full.exists() and parts and not _hidden(parts):
         return full
     raise PlanError(unknown("file", path, data_files(root), "in the lab's folder"))
+
+
+def export_place(action: Export) -> tuple[str, Format]:
+    """Where an export goes, relative to the lab, and in which format. PlanError for a place that no export may have.
+
+    >>> export_place(Export(table="core.orders")), export_place(Export(table="t", path="out/t.xlsx"))
+    (('exports/orders.csv', 'csv'), ('out/t.xlsx', 'excel'))
+    """
+    told = format_of(action.path or "")
+    format = action.format or next((f for f in _ENDS if f == told), None)
+    if action.path is None:
+        format = format or "csv"
+        return f"exports/{action.table.rpartition('.')[2]}.{_ENDS[format]}", format
+    if told and told != (format or told):
+        end = _ENDS[format or "csv"]
+        raise PlanError(f"{action.path!r} would be {format}; name it with .{end}, or leave the format out")
+    if told and format is None:
+        raise PlanError(f"a table can't be exported as {told}; write {', '.join(_ENDS)}")
+    return _inside(action.path), format or "csv"
+
+
+def _inside(path: str) -> str:
+    """The path, if it is a place for people's files in the lab."""
+    parts = PurePosixPath(path).parts
+    if leads_out(path):
+        raise PlanError(f"{path!r} leads out of the lab; an export goes into the lab's folder, like exports/orders.csv")
+    if path.endswith("/") or not path.isprintable() or not parts or any(len(part.encode()) > 200 for part in parts):
+        raise PlanError(f"{path[:100]!r} is no file's name; write e.g. exports/orders.csv")
+    if parts[0] in OWN or any(part.startswith(".") for part in parts) or parts[-1].endswith(_DATABASES):
+        raise PlanError(f"{path!r} is in a place of the lab's own; write e.g. exports/{parts[-1].lstrip('.')}")
+    return PurePosixPath(path).as_posix()
 
 
 def _hidden(parts: tuple[str, ...]) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 from pydantic_core import from_json, to_json
 
+from agentlab import placing
 from agentlab.commits import Change, commit
 from agentlab.entries import Entries, Entry, EntryKind, Key, check_name, check_run, twin
 from agentlab.errors import Conflict, LabError, PlanError
@@ -29,6 +30,7 @@ class Draft(Entries):
 
     def __init__(self, catalog: Catalog, run: str) -> None:
         self.catalog = catalog
+        self.root = catalog.root
         self.run = check_run(run)
         #: What the run has put or removed, in the order of the first time.
         self.written: list[tuple[EntryKind, str]] = []
@@ -108,7 +110,9 @@ class Draft(Entries):
         """
         changes = [Change(key, self._base.get(key), e.n if (e := self._pending[key]) else None) for key in self.written]
         with self.catalog.database.transaction() as connection:
+            before = placing.heads(connection)
             told = commit(connection, self.run, changes, self._versions, self._events)
+            placing.settle(self.catalog.root, before, placing.heads(connection))
         self._committed = True
         return told
 

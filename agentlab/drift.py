@@ -61,6 +61,12 @@ class ColumnDrift(BaseModel):
     categories: tuple[str, ...] = ()
     bars: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
 
+    @property
+    def moved(self) -> list[tuple[str, float, float]]:
+        """Each category with its share there and here, the most changed first."""
+        found = zip(self.categories, self.bars[1], self.bars[0], strict=True)
+        return sorted(found, key=lambda one: -abs(one[1] - one[2]))
+
 
 class Drift(BaseModel):
     """How a table differs from a reference. `untested` says of each column that wasn't compared why not."""
@@ -210,18 +216,20 @@ def _emptied(ours: Side, theirs: Side) -> ColumnDrift:
 def _of_numbers(ours: Side, theirs: Side, here: Floats, there: Floats) -> ColumnDrift:
     tested = stats.ks_2samp(here, there, method="exact" if max(len(here), len(there)) <= 1000 else "asymp")
     cuts = np.unique(np.quantile(there, np.linspace(0, 1, BINS + 1)[1:-1]))
-    edges = np.linspace(*_drawn(here, there), DRAWN + 1)
+    edges = _edges(here, there, whole=ours.cell.type == theirs.cell.type == "int")
     bars = tuple(tuple(_shares(np.histogram(np.clip(v, edges[0], edges[-1]), edges)[0])) for v in (here, there))
     figures = {"effect": round(float(tested.statistic), 6), "psi": psi(_binned(here, cuts), _binned(there, cuts))}
     shown = {"edges": tuple(edges.tolist()), "bars": bars}
     return _described(ours, theirs, "ks", float(tested.statistic), float(tested.pvalue), **figures, **shown)
 
 
-def _drawn(ours: Floats, theirs: Floats) -> tuple[float, float]:
-    """The axis of the picture: the middle 98% of both, so that no giant hides the rest."""
-    ends = [np.quantile(values, (0.01, 0.99)) for values in (ours, theirs)]
-    low, high = min(e[0] for e in ends), max(e[1] for e in ends)
-    return (float(low), float(high)) if high > low else (float(low) - 0.5, float(low) + 0.5)
+def _edges(here: Floats, there: Floats, whole: bool) -> Floats:
+    """The picture's bins: over the middle 98% of both, so that no giant hides the rest; few whole numbers, one each."""
+    ends = [np.quantile(values, (0.01, 0.99)) for values in (here, there)]
+    low, high = float(min(e[0] for e in ends)), float(max(e[1] for e in ends))
+    if whole and high - low < DRAWN:
+        return np.arange(np.floor(low), np.ceil(high) + 2)
+    return np.linspace(low, high, DRAWN + 1) if high > low else np.array([low - 0.5, low + 0.5])
 
 
 def _binned(values: Floats, cuts: Floats) -> Floats:
@@ -254,9 +262,8 @@ def _counts(ours: Side, theirs: Side) -> list[tuple[str | None, int, int]]:
     both = f"SELECT cell, SUM(a) AS a, SUM(b) AS b FROM ({' UNION ALL '.join(found)}) GROUP BY 1"  # noqa: S608
     ranked = f"SELECT *, row_number() OVER (ORDER BY a + b DESC, cell) AS place FROM ({both})"  # noqa: S608
     kept = f"CASE WHEN place <= {CATEGORIES} AND (a + b) * {part!r} >= 1 THEN cell END"
-    query = (
-        f"SELECT {kept} AS kept, SUM(a) AS a, SUM(b) AS b FROM ({ranked}) GROUP BY 1 ORDER BY kept IS NULL, a + b DESC"  # noqa: S608
-    )
+    sums = f"SELECT {kept} AS kept, SUM(a) AS a, SUM(b) AS b FROM ({ranked}) GROUP BY 1"  # noqa: S608
+    query = f"SELECT * FROM ({sums}) ORDER BY kept IS NULL, a + b DESC, kept"  # noqa: S608
     return [(row["kept"], int(row["a"]), int(row["b"])) for row in ours.data.ask(query)]
 
 

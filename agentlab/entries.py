@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -19,7 +19,7 @@ from agentlab.events import now
 
 EntryKind = Literal[
     "table", "source", "store", "schedule", "layout", "query", "report", "review", "pipeline",
-    "check", "limit", "retention", "snapshot", "sync",
+    "check", "limit", "retention", "snapshot", "sync", "export",
 ]  # fmt: skip
 KINDS: tuple[EntryKind, ...] = get_args(EntryKind)
 
@@ -96,6 +96,9 @@ class Run(BaseModel):
 
 class Entries(ABC):
     """Entries by kind and name: a catalog's current ones, or those as a draft would leave them."""
+
+    #: The lab's folder.
+    root: Path
 
     @abstractmethod
     def find(self, kind: EntryKind, name: str) -> Entry | None:

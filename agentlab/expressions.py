@@ -20,6 +20,7 @@ from agentlab.actions import ColumnType, Schema
 from agentlab.errors import PlanError, unknown
 from agentlab.functions import BY_NODE, NAMES
 from agentlab.inference import cast_type, infer
+from agentlab.sparkwords import for_spark
 from agentlab.vetting import NO_SUBQUERY, vet
 
 #: In characters. Longer than any expression that a person reads.
@@ -39,10 +40,15 @@ class Expression:
     functions: list[str]
     type: ColumnType
     tree: exp.Expr = field(repr=False, compare=False)
+    schema: Schema | None = field(default=None, repr=False, compare=False)
 
     def to(self, dialect: str) -> str:
-        """The same tree as SQL of another dialect, as sqlglot translates it."""
-        return _sql(self.tree, dialect)
+        """The same as SQL of another dialect, as sqlglot translates it; for `spark`, with the same results."""
+        return _sql(self.tree_for(dialect), dialect)
+
+    def tree_for(self, dialect: str) -> exp.Expr:
+        """The tree as an engine of that dialect computes it to the same results: `duckdb`, or `spark`."""
+        return for_spark(self.tree, self.schema) if dialect in ("spark", "pyspark") else self.tree
 
 
 def parse(sql: str, schema: Schema | None, *, boolean: bool = False) -> Expression:
@@ -67,7 +73,7 @@ def parse(sql: str, schema: Schema | None, *, boolean: bool = False) -> Expressi
     columns = [column.name for column in tree.find_all(exp.Column, bfs=False)]
     tree = (exp.cast(tree, "text", dialect="duckdb") if type == "null" else tree).transform(_guard)
     shown = cast(ColumnType, "text" if type in ("null", "unknown") else type)
-    return Expression(_sql(tree, "duckdb"), list(dict.fromkeys(columns)), list(dict.fromkeys(names)), shown, tree)
+    return Expression(_sql(tree, "duckdb"), list(dict.fromkeys(columns)), list(dict.fromkeys(names)), shown, tree, schema)
 
 
 def _sql(tree: exp.Expr, dialect: str) -> str:

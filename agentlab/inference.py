@@ -61,6 +61,14 @@ def infer(tree: exp.Expr, schema: Schema | None) -> tuple[Type, list[str]]:
     return inference.of(tree), list(reversed(inference.faults))
 
 
+def types(tree: exp.Expr, schema: Schema | None) -> dict[int, Type]:
+    """The type of each of the tree's nodes, by its `id`."""
+    inference = Inference(schema)
+    for node in reversed(list(tree.bfs())):
+        inference.types[id(node)] = inference.type_of(node)
+    return inference.types
+
+
 def readable(text: str, type: Type) -> bool:
     """Whether the engine could read a quoted literal as a value of that type.
 

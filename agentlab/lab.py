@@ -18,11 +18,11 @@ import pandas as pd
 
 from agentlab import (
     blast,
-    commits,
     costs,
     display,
     enforcement,
     pipelines,
+    placing,
     policy,
     provenance,
     recomputing,
@@ -33,7 +33,7 @@ from agentlab import (
 )
 from agentlab.acting.optimization import Views
 from agentlab.actions import Role
-from agentlab.agents import Agent, role_of, view_of
+from agentlab.agents import Agent, role_of, settled, view_of
 from agentlab.blast import Blast
 from agentlab.catalog import Catalog
 from agentlab.checks import Verdict
@@ -51,7 +51,9 @@ from agentlab.moments import upcoming
 from agentlab.orchestrator import Orchestrator, new_id
 from agentlab.pipelines import PipelineDoc
 from agentlab.plan import Origin, Plan, action_from
+from agentlab.rehearsal import Rehearsal, rehearse
 from agentlab.retention import RetentionDoc
+from agentlab.rules import check
 from agentlab.runs import Approve, OnEvent, PipelineResult, Reviews, RunResult, result_of, undoable
 from agentlab.snapshots import SnapshotDoc
 from agentlab.sources import Source, apart, discovered, read_doc, save_dataset, save_frame, save_token, token_file
@@ -120,6 +122,16 @@ class Lab:
         plan = Agent(role_of(agent), self.model).plan(said, self.view(), self.catalog)
         return plan.model_copy(update={"breaks": blast.forecast(plan, self.catalog)})
 
+    def preview(self, intent: str | Plan, agent: Role | None = None) -> Rehearsal:
+        """What an intent or a plan would do: it is tried on the real tables, and all that it makes is thrown away.
+
+        What reaches out of the lab (fetching, writing to a bucket or a database) is named and not tried. PlanError and
+        LabError are those that a run would end in; a plan that asks or refuses has its question or reason as a step.
+        """
+        plan = intent if isinstance(intent, Plan) else self.plan(intent, agent)
+        told = settled(plan, check(plan, self.catalog, role_of(agent)))
+        return rehearse(told, self.catalog, self.engine, new_id("t"))
+
     def run(
         self,
         intent: str | Plan,
@@ -171,7 +183,7 @@ class Lab:
             self.catalog.run(run)
             return [*self.catalog.undo(run), *stores.settle(self.catalog)]
         with self.catalog.database.transaction() as connection:
-            lines = [line for member in done for line in commits.undo(connection, member)]
+            lines = placing.undo(connection, self.root, done)
         if run not in done:
             self.catalog.save_run(self.catalog.run(run).model_copy(update={"status": "undone"}))
         talks = Talks(self._talk)

@@ -183,9 +183,13 @@ def candidates(query: Query, schemas: Mapping[str, Schema]) -> list[Candidate]:
     """
     found = [Candidate(kind="materialized", use="result")] if query.steady else []
     for table, uses in _uses(query, schemas).items():
-        found += dict.fromkeys(_of_table(table, uses))
+        found += _of_table(table, uses)
     found += _narrow(query, schemas)
-    return found[:MOST_CANDIDATES]
+    # A column may ask for the same layout by two of its uses; the first tells for what.
+    first: dict[tuple[str, ...], Candidate] = {}
+    for candidate in found:
+        first.setdefault(candidate.key(""), candidate)
+    return list(first.values())[:MOST_CANDIDATES]
 
 
 def compactions(tables: Iterable[str], extents: Mapping[str, Extent]) -> list[Candidate]:

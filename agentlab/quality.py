@@ -239,11 +239,12 @@ def _moment(column: ColumnProfile) -> str:
 
 def _column_findings(data: Data, table: str, columns: list[ColumnProfile], rows: int) -> list[Finding]:
     suspicions = [s for column in columns for check in CHECKS if (s := check(column))]
-    pairs = [(s.where, s.certain or s.where) for s in suspicions]
-    counted = iter(data.measure(f"COUNT(*) FILTER (WHERE {where})" for pair in pairs for where in pair))
+    asked = [where for s in suspicions for where in (s.where, s.certain) if where]
+    counted = iter(data.measure(f"COUNT(*) FILTER (WHERE {where})" for where in asked))
     findings = []
     for suspicion in suspicions:
-        finding = _judged(table, suspicion, next(counted), next(counted), rows)
+        count = next(counted)
+        finding = _judged(table, suspicion, count, next(counted) if suspicion.certain else count, rows)
         if finding:
             findings.append(finding.model_copy(update={"examples": _examples(data, suspicion)}))
     return findings + [f for column in columns if (f := _constant(table, column, rows))]

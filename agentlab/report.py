@@ -10,11 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agentlab.checks import Verdict
 from agentlab.display import html
+from agentlab.drift import Drift
 from agentlab.entries import Entry
 from agentlab.events import Event, now
 from agentlab.lab import Lab
 from agentlab.layouts import LayoutDoc
+from agentlab.outliers import Outliers
 from agentlab.provenance import Step
 from agentlab.quality import Report
 from agentlab.runs import RunResult
@@ -62,6 +65,8 @@ class Session:
     stores: Sequence[StoreDoc]
     schedules: Sequence[dict[str, Any]]
     queries: Sequence[Tuned]
+    checks: Sequence[Verdict] = ()
+    compared: Sequence[Outliers | Drift] = ()
     lineage: Sequence[Step] = ()
     undo: Sequence[str] = field(default=())
 
@@ -79,6 +84,7 @@ def session(
     """
     chosen = list(runs) if runs is not None else [r.id for r in reversed(lab.history()) if r.plan and not r.parent]
     steps = [_told(lab, run) for run in chosen]
+    kept = list(html.reports({name: entry.doc for name, entry in lab.reports().items()}))
     return Session(
         title=title,
         folder=lab.root.name,
@@ -90,6 +96,8 @@ def session(
         stores=list(lab.stores().values()),
         schedules=lab.schedules(),
         queries=[Tuned(doc, _layout(lab, doc)) for doc in lab.queries().values()],
+        checks=[found for found in kept if isinstance(found, Verdict)],
+        compared=[found for found in kept if isinstance(found, Outliers | Drift)],
         lineage=lab.lineage(*lineage) if lineage else (),
         undo=[told.result.run for told in reversed(steps) if told.result.status == "done"],
     )
@@ -120,7 +128,9 @@ def _judged(lab: Lab) -> Iterable[Judged]:
         if entry.doc.get("kind") == "quality":
             # Versions that were undone since stay in the history; what counts is what the log of events says.
             scores = [
-                e.body["score"] for e in lab.events() if e.subject == entry.name and e.type.startswith("quality-")
+                e.body["score"]
+                for e in lab.events()
+                if e.subject == entry.name and e.type.startswith("quality-") and "score" in e.body
             ]
             report = Report.model_validate(entry.doc["report"])
             yield Judged(entry.name, scores[0] if scores else report.score, report.score, report)

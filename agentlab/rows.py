@@ -14,12 +14,16 @@ import ibis.expr.operations as ops
 from sqlglot import exp
 
 from agentlab.engine import DTYPES, SQL_TYPES
+from agentlab.actions import ColumnType
 from agentlab.expressions import Expression
+from agentlab.sparkforms import SPARK_TYPES
 
 #: Window functions whose result depends on the order of single rows, so that a tie must be broken.
 _BY_ROW = (exp.RowNumber, exp.Lag, exp.Lead, exp.Ntile)
 #: Those for which an order matters only where none is given: with one, rows that tie are one to them.
 _BY_EDGE = (exp.FirstValue, exp.LastValue)
+
+_TYPES = {"duckdb": SQL_TYPES, "pyspark": SPARK_TYPES}
 
 
 def numbered(table: ibis.Table) -> tuple[ibis.Table, str]:
@@ -54,21 +58,22 @@ def unnumbered(rows: ibis.Table, at: str, *more: str) -> ibis.Table:
 
 def satisfying(table: ibis.Table, condition: Expression) -> ibis.Table:
     """The rows for which the condition is true."""
-    return _selected(table, exp.select("*").where(condition.tree), dict(table.schema().items()))
+    return _selected(table, exp.select("*").where(condition.tree_for(_dialect(table))), dict(table.schema().items()))
 
 
 def derived(table: ibis.Table, column: str, expression: Expression) -> ibis.Table:
     """The table with a column added, or replaced in its place; windows go by the stored order where theirs is open."""
     if not expression.tree.find(exp.Window):
-        return _with(table, column, expression.tree, DTYPES[expression.type], SQL_TYPES[expression.type])
+        return _with(table, column, expression.tree_for(_dialect(table)), expression.type)
     rows, at = numbered(table)
-    tree = expression.tree.transform(_by_stored_order, at)
-    return unnumbered(_with(rows, column, tree, DTYPES[expression.type], SQL_TYPES[expression.type]), at)
+    tree = expression.tree_for(_dialect(table)).transform(_by_stored_order, at)
+    return unnumbered(_with(rows, column, tree, expression.type), at)
 
 
-def _with(table: ibis.Table, column: str, tree: exp.Expr, dtype: dt.DataType, sql_type: str) -> ibis.Table:
-    value = exp.alias_(exp.cast(tree, sql_type, dialect="duckdb"), column, quoted=True)
-    schema = {**dict(table.schema().items()), column: dtype}
+def _with(table: ibis.Table, column: str, tree: exp.Expr, kind: ColumnType) -> ibis.Table:
+    to = exp.DataType.build(_TYPES[_dialect(table)][kind], dialect=_dialect(table))
+    value = exp.alias_(exp.Cast(this=tree, to=to), column, quoted=True)
+    schema = {**dict(table.schema().items()), column: DTYPES[kind]}
     chosen = [value if name == column else exp.column(name, quoted=True) for name in schema]
     return _selected(table, exp.select(*chosen), schema)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import singledispatch
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from agentlab.actions import (
@@ -78,6 +79,11 @@ class World:
         #: The tasks that have a schedule.
         self.scheduled: set[str] = {entry.name for entry in entries.entries("schedule")}
 
+    @property
+    def root(self) -> Path:
+        """The lab's folder."""
+        return self.entries.root
+
     def read(self, action: Action) -> Sight | None:
         """The table that an action is about; None if it is about none, or about one that doesn't exist."""
         return self.tables.get(getattr(action, "table", None) or "")
@@ -107,6 +113,7 @@ class World:
         """What goes, what gets a name, and what is done when."""
         if isinstance(action, Drop):
             self.tables.pop(action.table or "", None)
+            self.changed.add(action.table or "")
             self.stores.pop(action.store or "", None)
         elif isinstance(action, TakeSnapshot) and action.name:
             self.snapshots[action.name] = (action.table, self.tables.get(action.table, Sight({}, open=True)))

@@ -105,13 +105,15 @@ def _led_to(entries: Entries, table: str) -> Iterator[Entry]:
 
 
 def _dropped(catalog: Catalog, table: str) -> Entry | None:
-    """The version of a table that there was before it was dropped."""
+    """The version of a table that there was before it was dropped; the last, if the run that made it dropped it."""
     sql = (
         "SELECT before FROM changes JOIN commits USING (seq) WHERE kind = 'table' AND name = ?"
         " AND after IS NULL AND undone IS NULL ORDER BY seq DESC LIMIT 1"
     )
     rows = catalog.database.query(sql, table)
-    return catalog.version("table", table, rows[0]["before"]) if rows and rows[0]["before"] else None
+    if rows and rows[0]["before"]:
+        return catalog.version("table", table, rows[0]["before"])
+    return next(reversed(catalog.history("table", table)), None)
 
 
 def beneath(entry: Entry | None, catalog: Catalog) -> Iterator[Entry]:

@@ -32,8 +32,9 @@ from agentlab.results import difference
 #: A layout counts as faster from this gain on: less is within what a busy machine makes up.
 LEAST_GAIN = 1.15
 
-#: The fewest times that each side is run, in pairs; and how often where a run is shorter than `QUICK` milliseconds.
-LEAST_ROUNDS, MORE_ROUNDS, QUICK = 5, 15, 10.0
+#: The fewest times that each side is run, in pairs; and how often where a run is shorter than `QUICK` milliseconds and
+#: the sides are so near each other that chance might decide.
+LEAST_ROUNDS, MORE_ROUNDS, QUICK, NEAR = 5, 15, 10.0, 1.5
 
 #: A layout may take this many times the bytes of the table (of a result: of the tables that it is made of), and never
 #: less than `LEAST_BYTES`: a DuckDB file has a size of its own, however few its rows are.
@@ -307,7 +308,15 @@ def _paired(bench: Bench, base: str, other: str) -> _Pairs:
     while len(pairs) < rounds:
         times = {sql: bench.timed(bench.engine, sql) for sql in ((base, other) if len(pairs) % 2 else (other, base))}
         pairs.append((times[base], times[other]))
-        if len(pairs) == LEAST_ROUNDS and max(map(max, pairs)) < QUICK:
+        if len(pairs) == LEAST_ROUNDS and _is_close(pairs):
             rounds = max(rounds, MORE_ROUNDS)
     before, after = (statistics.median(side) for side in zip(*pairs, strict=True))
-    return _Pairs(before, after, statistics.median(before / after for before, after in pairs))
+    return _Pairs(before, after, _gain(pairs))
+
+
+def _gain(pairs: Sequence[tuple[float, float]]) -> float:
+    return statistics.median(before / after for before, after in pairs)
+
+
+def _is_close(pairs: Sequence[tuple[float, float]]) -> bool:
+    return max(map(max, pairs)) < QUICK and 1 / LEAST_GAIN < _gain(pairs) < NEAR

@@ -266,7 +266,7 @@ def test_a_token_file_lies_in_the_secrets_folder_and_nowhere_else(tmp_path: Path
     "url", ["https://me:hunter2@example.com", "https://example.com?key=hunter2", "ftp://hunter2@x"]
 )
 def test_a_source_refuses_secrets_in_its_url_and_does_not_repeat_them(url: str) -> None:
-    with pytest.raises(LabError, match=r"not a source: rest: ") as told:
+    with pytest.raises(LabError, match=r"not a source: rest.url: ") as told:
         read_doc({"kind": "rest", "url": url, "resources": {}})
     assert "hunter2" not in str(told.value)
 
@@ -339,7 +339,6 @@ def page(rows: Any, cursor: str | None = None) -> str:
         ),
         ("[1, 2]", r"should have a list of rows at '/items', found nothing there, only \[1, 2\]"),
         ('{"items": "abc", "next_cursor": null}', "should have a list of rows at '/items', found 'abc'"),
-        ('{"items": [{"a": 1}, 7], "next_cursor": null}', "should have objects as rows, found 7 at /items/1"),
         ('{"items": [{"a": 1}]}', r"should have the next cursor \(or null\) at '/next_cursor', found"),
         (
             '{"items": [{"a": 1}], "next_cursor": {"x": 1}}',

@@ -48,6 +48,7 @@ def lab(tmp_path: Path) -> Catalog:
     draft.put("source", "sales_api", {"kind": "rest", "resources": resources})
     draft.put("store", "sales", {"name": "sales", "partition_by": ["day"]})
     draft.put("query", "daily revenue", {"name": "daily revenue", "sql": "select 1", "runs": []})
+    draft.put("snapshot", "first", {"table": "customers", "version": 1, "rows": 3, "run": "r0", "at": "2026-01-01"})
     draft.commit()
     return catalog
 
@@ -136,6 +137,39 @@ SOUND: list[list[Call]] = [
         ("reorder", {"table": O, "columns": ["day"]}),
         ("split", {"table": O, "column": "status", "into_columns": ["a", "b"], "separator": "-"}),
     ],
+    [
+        ("schedule", {"task": "staging.orders refresh", "when": "mondays at 7:30", "zone": "Europe/Berlin"}),
+        ("pause", {"task": "staging.orders refresh"}),
+        ("resume", {"task": "staging.orders refresh"}),
+        ("unschedule", {"task": "staging.orders refresh"}),
+        ("schedule", {"task": "sales_api.people pull", "when": "hourly"}),
+    ],
+    [
+        ("retain", {"table": O, "column": "day", "older_than": "90 days"}),
+        ("retain", {"table": O, "column": "at", "older_than": "2 years", "then": "delete"}),
+    ],
+    [
+        ("snapshot", {"table": O, "name": "before cleanup"}),
+        ("snapshot", {"table": O}),
+        ("drop_columns", {"table": O, "columns": ["qty"]}),
+        ("restore", {"table": O, "snapshot": "before cleanup"}),
+        ("sort", {"table": O, "by": ["qty"]}),
+        ("restore", {"table": O, "version": -2}),
+        ("restore", {"table": "customers", "version": 1}),
+    ],
+    [
+        ("drop", {"table": "customers"}),
+        ("restore", {"table": "customers", "version": -1}),
+        ("sort", {"table": "customers", "by": ["city"]}),
+    ],
+    [("drop", {"store": "sales"}), ("provision", {"store": "sales"}), ("publish", {"table": O, "store": "sales"})],
+    [
+        ("provision", {"store": "mart", "format": "delta", "partition_by": ["day"], "location": "s3://acme/mart"}),
+        ("publish", {"table": O, "store": "mart", "mode": "append"}),
+        ("resize", {"store": "mart", "quota": "1 GB"}),
+        ("usage", {"store": "mart"}),
+    ],
+    [("provision", {"store": "here", "location": "marts/here", "quota": "40 GB"}), ("usage", {})],
     [("clarify", {"question": "which table?"})],
     [("refuse", {"reason": "no"})],
 ]
@@ -173,6 +207,29 @@ FAULTS: list[tuple[Call, str, str]] = [
         "no resource 'order' in source sales_api; did you mean 'orders'",
     ),
     (("publish", {"table": O, "store": "sale"}), "stores_exist", "did you mean 'sales'"),
+    (("resize", {"store": "sale", "quota": "1 GB"}), "stores_exist", "did you mean 'sales'"),
+    (("usage", {"store": "sale"}), "stores_exist", "did you mean 'sales'"),
+    (
+        ("provision", {"store": "mart", "format": "duckdb", "partition_by": ["day"]}),
+        "stores_fit",
+        "has no partitions; use format parquet or delta",
+    ),
+    (("provision", {"store": "mart", "format": "postgres"}), "stores_fit", "needs location, the name of a registered"),
+    (("provision", {"store": "mart", "location": "gs://acme"}), "stores_fit", "no 'gs' place; write a folder"),
+    (("provision", {"store": "mart", "location": "../x"}), "stores_fit", "isn't a folder of the lab"),
+    (("provision", {"store": "mart", "location": "tables/x"}), "stores_fit", "the lab keeps its own things in tables"),
+    (("provision", {"store": "mart", "location": "s3://A/x"}), "stores_fit", "'A' can't name a bucket"),
+    (
+        ("provision", {"store": "mart", "format": "duckdb", "location": "s3://acme"}),
+        "stores_fit",
+        "has to lie on a disk",
+    ),
+    (
+        ("provision", {"store": "mart", "format": "postgres", "location": "erp"}),
+        "databases_exist",
+        "no database 'erp' is registered",
+    ),
+    (("provision", {"store": "staging"}), "names_differ", "'staging' is a group of tables"),
     (
         ("publish", {"table": "customers", "store": "sales"}),
         "partition_columns_exist",
@@ -183,6 +240,29 @@ FAULTS: list[tuple[Call, str, str]] = [
         "tasks_exist",
         "no task 'sale refresh'; did you mean 'sales refresh'",
     ),
+    (
+        ("schedule", {"task": "sales_api.order pull", "when": "nightly"}),
+        "tasks_exist",
+        "did you mean 'sales_api.orders pull'",
+    ),
+    (("pause", {"task": "sales refresh"}), "schedules_exist", "no schedule of 'sales refresh'; there are none yet"),
+    (("unschedule", {"task": "sales"}), "schedules_exist", "no schedule of 'sales'"),
+    (
+        ("retain", {"table": O, "column": "status", "older_than": "90 days"}),
+        "ages_known",
+        "column 'status' is text, take 'day' or 'at'",
+    ),
+    (("retain", {"table": "customers", "column": "name", "older_than": "1 year"}), "ages_known", "cast it to date"),
+    (("retain", {"table": O, "column": "dy", "older_than": "1 year"}), "columns_exist", "did you mean 'day'"),
+    (("snapshot", {"table": O, "name": "a\nb"}), "snapshots_new", "can't name a snapshot"),
+    (("snapshot", {"table": O, "name": "first"}), "snapshots_new", "a snapshot 'first' of customers already"),
+    (("restore", {"table": O, "snapshot": "firts"}), "versions_exist", "no snapshot 'firts' of staging.orders"),
+    (("restore", {"table": O, "snapshot": "first"}), "versions_exist", "is of customers, not of staging.orders"),
+    (("restore", {"table": O, "version": 7}), "versions_exist", "no version '7' of staging.orders; did you mean '1'"),
+    (("restore", {"table": O, "version": -1}), "versions_exist", "before it there is none"),
+    (("restore", {"table": "staging.order", "version": 1}), "versions_exist", "did you mean 'staging.orders'"),
+    (("drop", {"table": "customer"}), "tables_exist", "did you mean 'customers'"),
+    (("drop", {"store": "sale"}), "stores_exist", "did you mean 'sales'"),
     (("diagnose", {"query": "revenue"}), "queries_exist", "did you mean 'daily revenue'"),
     (("materialize", {"query": "weekly"}), "queries_exist", "no query 'weekly'"),
     (
@@ -275,7 +355,8 @@ def test_one_fault_is_one_issue_that_a_model_can_mend(lab: Catalog, call: Call, 
 
 
 def test_every_rule_is_tried() -> None:
-    elsewhere = {"staging_authority", "aside_once", "source_when", "replaces_work", "join_types_fit"}
+    elsewhere = {"ages_archivable", "staging_authority", "aside_once", "source_when", "replaces_work", "join_types_fit"}
+    elsewhere |= {"quotas_suffice"}
     assert {rule.name for rule in RULES} == {rule for _, rule, _ in FAULTS} | elsewhere
 
 
@@ -316,6 +397,16 @@ def test_join_keys_must_be_comparable(lab: Catalog) -> None:
     cast: Call = ("derive", {"table": "customers", "column": "customer_id", "expr": "current_date"})
     join: Call = ("join", {"table": O, "other": "customers", "on": ["customer_id"]})
     assert told(lab, cast, join) == [("join_types_fit", "mend", 2)]
+
+
+def test_a_store_may_hold_at_least_what_it_holds(lab: Catalog) -> None:
+    draft = lab.draft("r1")
+    draft.put("store", "sales", {"name": "sales", "partition_by": [], "tables": {"orders": {"bytes": 3 * 1024**2}}})
+    draft.commit()
+    assert told(lab, ("resize", {"store": "sales", "quota": "2 MB"})) == [("quotas_suffice", "clarify", 1)]
+    (issue,) = check(plan(("resize", {"store": "sales", "quota": "2 MB"})), lab, None)
+    assert "holds 3,145,728 bytes already, over 2 MB (2,097,152 bytes)" in issue.message
+    assert told(lab, ("resize", {"store": "sales", "quota": "3 MB"})) == []
 
 
 # Authority

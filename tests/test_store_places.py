@@ -1,4 +1,4 @@
-"""Stores of every format and place, through a lab: what is published is there, for others too, and undo takes it back."""
+"""Stores of every format and place: what is published is there, for others too, and undo takes it back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 from moto_server import s3_url
@@ -106,6 +105,7 @@ def in_postgres(lab: Lab, url: str) -> Place:
 
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("DROP SCHEMA IF EXISTS mart CASCADE")
+        connection.execute("CREATE TABLE IF NOT EXISTS regions (id bigint)")
     lab.add_source("warehouse", kind="sql", driver="postgres", url=url)
 
     def outside() -> list[int] | None:
@@ -206,7 +206,11 @@ def test_a_run_that_publishes_twice_keeps_the_last(place: Place):
 def test_columns_may_change_from_one_publish_to_the_next(place: Place):
     place.provision()
     first = place.publish()
-    done(place.lab, ("rename", {"table": T, "column": "paid", "to": "amount"}), ("drop_columns", {"table": T, "columns": ["at"]}))
+    done(
+        place.lab,
+        ("rename", {"table": T, "column": "paid", "to": "amount"}),
+        ("drop_columns", {"table": T, "columns": ["at"]}),
+    )
     second = place.publish()
     assert list(place.lab.table("mart.orders").columns) == ["id", "day", "code", "amount", "open"]
     place.holds(1, 2, 3, 4)

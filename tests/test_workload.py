@@ -86,7 +86,7 @@ def test_the_structure_of_a_query_says_what_to_try():
         "customers indexed on country",
         "customers sorted by country",
         "customers in folders by country",
-        "staging.orders with nothing but order_date, Status, total, customer_id",
+        "customers sorted by customer_id",
     ]
 
 

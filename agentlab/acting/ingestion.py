@@ -12,12 +12,13 @@ import ibis
 
 from agentlab.acting.base import Outcome, Workspace, perform
 from agentlab.acting.landing import Stored, landed, store_rows
-from agentlab.actions import DescribeSource, Pull
+from agentlab.actions import DescribeSource, LoadFile, Pull
 from agentlab.engine import schema_of
 from agentlab.expressions import parse
 from agentlab.rows import numbered, satisfying
 from agentlab.sources import Source, describe, fetch, read_doc
 from agentlab.sources.fetched import Fetched
+from agentlab.sources.files import load
 from agentlab.sources.pacing import Pace
 
 
@@ -76,6 +77,16 @@ def told(stored: Stored, text: str, **data: Any) -> Outcome:
         text += f"; {stored.aside:,} rows that no table could take are in quarantine, with the reason"
         data["quarantined"] = stored.aside
     return Outcome(text, {"rows": stored.doc.rows, **data})
+
+
+@perform.register
+def _(action: LoadFile, workspace: Workspace) -> Outcome:
+    workspace.tell(f"reading {action.path}")
+    fetched = load(workspace.root, action.path, action.format)
+    with landed(workspace, action.into, fetched) as rows:
+        kept: dict[str, Any] = {"mode": action.mode, "key": action.key, "source": action.path}
+        stored = store_rows(workspace, action, rows, **kept, rejected=fetched.rejected)
+    return told(stored, f"loaded {action.path} into {action.into}: {stored.doc.rows:,} rows")
 
 
 @perform.register

@@ -18,7 +18,7 @@ from agentlab.engine import schema_of
 from agentlab.errors import LabError, PlanError, unknown
 from agentlab.inference import readable
 from agentlab.simulation import key_names
-from agentlab.sources import Fetched
+from agentlab.sources.fetched import Fetched, NothingCame
 
 
 @perform.register
@@ -29,7 +29,12 @@ def _(action: Sync, workspace: Workspace) -> Outcome:
     if cursor is None:
         raise PlanError(f"{_place(action)} names no time column, so what is new can't be told; name a cursor column")
     timed = cursor == getattr(doc, "time_column", None)
-    fetched = fetched_by(workspace, _asked(action, state if timed and state.get("cursor") == cursor else {}))
+    try:
+        fetched = fetched_by(workspace, _asked(action, state if timed else {}))
+    except NothingCame:
+        if not state:
+            raise
+        return Outcome(f"nothing new in {_place(action)} since {cursor} {state['last']}", {"came": 0})
     if cursor not in fetched.types:
         raise PlanError(unknown("cursor column", cursor, fetched.types, f"in {_place(action)}"))
     key = action.key or tuple(getattr(doc, "key", ())) or _key(action, fetched.types)

@@ -13,8 +13,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from agentlab.checks import Verdict
 from agentlab.display import charts, words
+from agentlab.drift import Drift
 from agentlab.events import Event, Events
+from agentlab.outliers import Outliers
 from agentlab.plan import Plan
 from agentlab.provenance import Lineage, Step
 from agentlab.quality import Report
@@ -47,15 +50,24 @@ def shown(thing: object) -> str:
     """Whatever came back from a lab; its words, if there is no better form for it."""
     forms: dict[type, Callable[[Any], str]] = {Plan: plan, RunResult: run, PipelineResult: pipeline}
     forms |= {Events: events, Lineage: lineage, Reviews: reviews, Review: lambda review: reviews([review])}
+    forms |= {Report: report, Outliers: outliers, Drift: drift, Verdict: lambda verdict: checks([verdict])}
     return next((form(thing) for kind, form in forms.items() if isinstance(thing, kind)), plain(thing))
 
 
-def reports(docs: Mapping[str, Mapping[str, Any]]) -> Iterator[Report | Diagnosis | Tuning]:
+def reports(
+    docs: Mapping[str, Mapping[str, Any]],
+) -> Iterator[Report | Verdict | Outliers | Drift | Diagnosis | Tuning]:
     """The reports of a run's result, read from their documents."""
     for doc in docs.values():
         match doc.get("kind"):
             case "quality":
                 yield Report.model_validate(doc["report"])
+            case "check":
+                yield Verdict.model_validate(doc["verdict"])
+            case "outliers":
+                yield Outliers.model_validate(doc["outliers"])
+            case "drift":
+                yield Drift.model_validate(doc["drift"])
             case "diagnosis":
                 yield Diagnosis.model_validate(doc["diagnosis"])
             case "tuning":
@@ -65,6 +77,21 @@ def reports(docs: Mapping[str, Mapping[str, Any]]) -> Iterator[Report | Diagnosi
 def report(report: Report) -> str:
     """A quality report: the score, the findings, and a card with a small histogram for each column."""
     return _fragment("report", report)
+
+
+def checks(verdicts: Sequence[Verdict]) -> str:
+    """The verdicts on checks as a table: what was asked, which part of the rows passes, and rows that don't."""
+    return _fragment("checks", verdicts)
+
+
+def outliers(found: Outliers) -> str:
+    """Outliers: a card a column with what lies outside the bounds in another colour, and rows that do."""
+    return _fragment("outliers", found)
+
+
+def drift(found: Drift) -> str:
+    """Drift: a card a column with both distributions, one over the other, and how far they are apart."""
+    return _fragment("drift", found)
 
 
 def events(events: Sequence[Event]) -> str:
@@ -113,12 +140,13 @@ def templates() -> Environment:
         lstrip_blocks=True,
     )
     made.globals.update(histogram=charts.histogram, meter=charts.meter, tone=charts.tone)
+    made.globals.update(overlaid=charts.overlaid, between=charts.between)
     made.globals.update(reports=reports, landmarks=words.landmarks, sure_of_themselves=words.SURE)
     for helper in (words.visible, words.paragraph, words.seconds, words.size, words.share, words.plural, words.clock):
         made.filters[helper.__name__] = helper
     for of_many in (words.arguments, words.figures, words.columns_of, words.day):
         made.filters[of_many.__name__] = of_many
-    for kind in (Report, Diagnosis, Tuning):
+    for kind in (Report, Verdict, Outliers, Drift, Diagnosis, Tuning):
         made.tests[kind.__name__.lower()] = _kind(kind)
     return made
 

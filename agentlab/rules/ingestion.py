@@ -7,7 +7,8 @@ from itertools import pairwise
 from typing import Any
 
 from agentlab.actions import Action, DescribeSource, LoadFile, Pull, Sync
-from agentlab.errors import unknown
+from agentlab.datafiles import data_file, leads_out
+from agentlab.errors import PlanError, unknown
 from agentlab.inference import readable
 from agentlab.rules.base import Rule, missing
 from agentlab.simulation import World, key_names
@@ -53,6 +54,25 @@ def sources_exist(action: Action, world: World) -> Iterator[str]:
         resources := world.resources(action.source)
     ):
         yield unknown("resource", action.resource, resources, f"in source {action.source}")
+
+
+def files_inside(action: Action, world: World) -> Iterator[str]:
+    """A file lies in the lab's folder, wherever its path leads.
+
+    >>> list(files_inside(LoadFile(path="../passwd", into="staging.x"), None))
+    ["'../passwd' leads out of the lab; a file must lie in the lab's folder"]
+    """
+    if isinstance(action, LoadFile) and leads_out(action.path):
+        yield f"{action.path!r} leads out of the lab; a file must lie in the lab's folder"
+
+
+def files_exist(action: Action, world: World) -> Iterator[str]:
+    """A file that is loaded is there."""
+    if isinstance(action, LoadFile) and not leads_out(action.path):
+        try:
+            data_file(world.root, action.path)
+        except PlanError as fault:
+            yield str(fault)
 
 
 def source_when(action: Action, world: World) -> Iterator[str]:
@@ -102,9 +122,11 @@ def when_valid(action: Action, world: World) -> Iterator[str]:
 #: In the order in which an action's problems are told.
 RULES: tuple[Rule, ...] = (
     Rule("refuse", staging_authority),
+    Rule("refuse", files_inside),
     Rule("mend", staging_name),
     Rule("mend", key_columns_exist),
     Rule("mend", sources_exist),
+    Rule("mend", files_exist),
     Rule("clarify", source_when),
     Rule("clarify", new_can_be_told),
     Rule("mend", when_valid),

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 
 from agentlab.actions import (
     Action,
+    Export,
     Provision,
     Publish,
     Resize,
 )
 from agentlab.actions.amounts import bytes_of
-from agentlab.errors import unknown
+from agentlab.datafiles import export_place, leads_out
+from agentlab.errors import PlanError, unknown
 from agentlab.places import unfit
 from agentlab.rules.base import Rule, missing
 from agentlab.simulation import World
@@ -63,8 +65,33 @@ def quotas_suffice(action: Action, world: World) -> Iterator[str]:
         )
 
 
+def exports_inside(action: Action, world: World) -> Iterator[str]:
+    """A file is exported into the lab's folder, wherever its path leads.
+
+    >>> list(exports_inside(Export(table="t", path="/etc/cron.d/x"), None))
+    ["'/etc/cron.d/x' leads out of the lab; export into the lab's folder, like exports/t.csv"]
+    """
+    if isinstance(action, Export) and action.path is not None and leads_out(action.path):
+        yield f"{action.path!r} leads out of the lab; export into the lab's folder, like exports/t.csv"
+
+
+def exports_fit(action: Action, world: World) -> Iterator[str]:
+    """A file is exported to a place for people's files, under a name that goes with its format.
+
+    >>> list(exports_fit(Export(table="t", path="out/t.csv", format="excel"), None))
+    ["'out/t.csv' would be excel; name it with .xlsx, or leave the format out"]
+    """
+    if isinstance(action, Export) and not leads_out(action.path or ""):
+        try:
+            export_place(action)
+        except PlanError as fault:
+            yield str(fault)
+
+
 #: In the order in which an action's problems are told.
 RULES: tuple[Rule, ...] = (
+    Rule("refuse", exports_inside),
+    Rule("mend", exports_fit),
     Rule("mend", partition_columns_exist),
     Rule("mend", stores_exist),
     Rule("mend", stores_fit),

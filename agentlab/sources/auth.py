@@ -26,6 +26,11 @@ from agentlab.sources.settings import Doc
 def web_address(url: str) -> str:
     """The address, if it is one and holds no secret; ValueError otherwise."""
     parts = urlsplit(url)
+    try:
+        parts.port  # noqa: B018 (reading it is what checks it)
+    except ValueError:
+        # What stands there may be part of a password.
+        raise ValueError("the url has a port that is no number") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"{without_secrets(url)!r} is no web address; write e.g. 'https://api.example.com'")
     if parts.username or parts.password or parts.query or parts.fragment:
@@ -138,7 +143,8 @@ class Credentials:
         known = _KNOWN.get(self._key()) if isinstance(self.auth, ClientCredentials) else None
         users = (self.auth.user,) if isinstance(self.auth, BasicAuth) else ()
         users = (self.auth.client_id,) if isinstance(self.auth, ClientCredentials) else users
-        encoded = [_basic(user, self.secret) for user in users if self.secret]
+        pairs = [(user, self.secret) for user in users if self.secret]
+        encoded = [way for user, s in pairs for way in (_basic(user, s), _basic(quote_plus(user), quote_plus(s)))]
         return [*encoded, *([self.secret] if self.secret else []), *([known.token] if known else [])]
 
     def _key(self) -> str:

@@ -29,7 +29,7 @@ from agentlab.sources.readings import Reading, kind_of, kind_of_all
 _DELIMITERS = (",", ";", "\t", "|")
 _SAMPLE = 1 << 20
 #: Rows that are looked at to tell a header from values.
-_HEAD = 100
+_HEAD = 25
 #: In bytes. A row must fit into a block.
 _BLOCK = 16 << 20
 _MARKS = (

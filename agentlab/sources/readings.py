@@ -28,7 +28,7 @@ _TWO_WAYS = (("%d/%m/%Y", "%m/%d/%Y"), ("%d-%m-%Y", "%m-%d-%Y"))
 _DAY = r"^(\d{4}[-/]\d{1,2}[-/]\d{1,2}|\d{1,2}[./-]\d{1,2}[./-]\d{4})$"
 #: Every way of reading a column, the narrowest first; what none of them reads is text.
 _WAYS = ("bool", "int", "float", *_DAYS, "timestamp")
-_FEW = 50
+_FEW = 5
 
 
 def kind_of(text: str) -> ColumnType:

@@ -18,12 +18,15 @@ import ibis
 import pyarrow as pa
 from sqlglot import exp
 
-from agentlab.copies import Copy
+from agentlab.copies import Copy, viewed
 from agentlab.engine import Engine
 from agentlab.errors import LabError, PlanError
 from agentlab.sources.base import SqlSource, read_doc, secret_of
 from agentlab.stores.base import StoreDoc
 from agentlab.stores.streams import arrow_schema, streamed
+
+#: Rows that go in at a time.
+BATCH = 50_000
 
 #: In bytes; Postgres cuts what is longer, silently.
 LONGEST = 63
@@ -64,8 +67,9 @@ def write(
     with connected(root, store) as cursor:
         cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {_name(store.name)}")
         fresh = _fresh(cursor, store.name, name, run)
-        reader = engine.con.to_pyarrow_batches(rows)
-        cursor.adbc_ingest(fresh, reader, mode="create", db_schema_name=store.name)
+        with viewed(engine, rows) as view:
+            reader = engine.con.con.execute(f"FROM {view}").to_arrow_reader(BATCH)
+            cursor.adbc_ingest(fresh, reader, mode="create", db_schema_name=store.name)
         mark = exp.Literal.string(_mark(run)).sql("postgres")
         cursor.execute(f"COMMENT ON TABLE {_table_sql(store.name, fresh)} IS {mark}")
         copy = Copy(path=f"{store.name}.{fresh}", format="postgres", name=fresh, types=types, rows=0, bytes=0)
