@@ -80,8 +80,8 @@ def test_a_frame_is_in_the_lab_so_pulling_it_is_tried(lab: Lab) -> None:
 
 def test_a_plan_that_fails_fails_here_too_and_leaves_nothing(lab: Lab) -> None:
     before = state(lab)
-    with pytest.raises(PlanError, match="no row|can't|doesn't"):
-        tried(lab, call("restore", table="staging.orders", version=99))
+    with pytest.raises(PlanError, match="the data doesn't allow it"):
+        tried(lab, call("derive", table="staging.orders", column="n", expr="CAST('x' || qty AS INT)"))
     assert state(lab) == before
 
 
