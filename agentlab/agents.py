@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from pathlib import PurePosixPath
+from typing import Any, Literal
 
 import ibis
 
@@ -34,8 +35,12 @@ _Listed = dict[str, tuple[str, ...]]
 #: Distinct values by engine, then by the files that hold them: versions don't change, so this is never stale.
 _VALUES: weakref.WeakKeyDictionary[Engine, dict[tuple[str, int, str], _Listed]] = weakref.WeakKeyDictionary()
 
-About = Literal["column", "name", "type", "value", "how", "table", "source", "when", "store", "query"]
-_ABOUT: tuple[About, ...] = ("when", "column", "table", "source", "store", "name", "type", "value")
+About = Literal[
+    "column", "name", "type", "value", "how", "table", "source", "when", "store", "query", "task", "file", "snapshot"
+]
+_ABOUT: tuple[About, ...] = (
+    *("when", "column", "table", "source", "store", "task", "file", "snapshot", "name", "type", "value"),
+)
 
 
 def role_of(name: str | None) -> Role | None:
@@ -125,7 +130,7 @@ def view_of(catalog: Catalog | Draft, engine: Engine) -> View:
         stores=tuple(stores),
         queries=tuple(entry.name for entry in catalog.entries("query")),
         tasks=tuple(known_tasks(catalog, tables=[entry.name for entry in tables])),
-        snapshots=tuple(entry.name for entry in catalog.entries("snapshot")),
+        snapshots={entry.name: entry.doc["table"] for entry in catalog.entries("snapshot")},
         scheduled=tuple(entry.name for entry in catalog.entries("schedule")),
         values={entry.name: found for entry in tables if (found := _values(entry, engine, root))},
         files=data_files(root.root),
@@ -134,10 +139,16 @@ def view_of(catalog: Catalog | Draft, engine: Engine) -> View:
 
 
 def _origins(entry: Entry, catalog: Catalog) -> list[str]:
-    """The source's and the resource's names of every pull that a table has had, the latest first."""
+    """The source's and the resource's names of every pull that a table has had, the latest first; a file's own name."""
     versions = [version for version in catalog.history("table", entry.name) if version.n < entry.n]
-    pulled = [version.doc["source"] for version in (entry, *reversed(versions)) if version.doc.get("source")]
-    return list(dict.fromkeys(part for source in pulled for part in source.split(".", 1)))
+    pulled = [version.doc for version in (entry, *reversed(versions)) if version.doc.get("source")]
+    return list(dict.fromkeys(part for doc in pulled for part in _names_in(doc)))
+
+
+def _names_in(doc: Mapping[str, Any]) -> list[str]:
+    source = str(doc["source"])
+    is_file = doc.get("call", {}).get("name") == "load_file"
+    return [PurePosixPath(source).name.partition(".")[0]] if is_file else source.split(".", 1)
 
 
 def _values(entry: Entry, engine: Engine, catalog: Catalog) -> _Listed:

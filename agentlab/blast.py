@@ -19,7 +19,7 @@ from sqlglot.optimizer.scope import traverse_scope
 from agentlab.actions import Action, Drop, Join, Schema
 from agentlab.catalog import Catalog
 from agentlab.draft import Draft
-from agentlab.entries import Entries, EntryKind, TableDoc
+from agentlab.entries import Entries, Entry, EntryKind, TableDoc
 from agentlab.errors import PlanError, unknown
 from agentlab.expressions import parse
 from agentlab.plan import Plan
@@ -146,7 +146,7 @@ def _blast(entries: Entries, loss: _Loss) -> Blast:
         *_broken("table", loss, dict(_downstream(entries, loss.table)), "is made from"),
         *_broken("retention", loss, {e.name: _of_retention(e.doc) for e in entries.entries("retention")}, "goes by"),
         *_broken("layout", loss, _layouts(entries), "is laid out by"),
-        *_broken("sync", loss, {e.name: _of_sync(e.doc) for e in entries.entries("sync")}),
+        *_broken("sync", loss, {e.name: _of_sync(e) for e in entries.entries("sync")}),
         *pipelines,
         *_schedules(entries, loss, [*stores, *pipelines]),
     ]
@@ -216,12 +216,11 @@ def _later_queries(entries: Entries, loss: _Loss) -> Iterator[Broken]:
 
 
 def _of_check(doc: Mapping[str, Any]) -> Used:
-    said = (doc.get("call") or {}).get("arguments", doc)
-    columns = [*(said.get("columns") or ()), said.get("than"), said.get("column")]
-    used: Used = {str(said.get("table")): {column for column in columns if column}}
-    if said.get("other"):
-        other = said.get("other_column") or next(iter(said.get("columns") or ()), None)
-        used.setdefault(str(said["other"]), set()).update({other} if other else ())
+    said = doc["call"]["arguments"]
+    columns = [*said.get("columns", ()), said.get("than")]
+    used: Used = {said["table"]: {column for column in columns if column}}
+    if "other" in said:
+        used.setdefault(said["other"], set()).update({said.get("other_column") or columns[0]})
     return used
 
 
@@ -229,9 +228,8 @@ def _of_retention(doc: Mapping[str, Any]) -> Used:
     return {doc["table"]: {doc["column"]}}
 
 
-def _of_sync(doc: Mapping[str, Any]) -> Used:
-    columns = {doc.get("cursor"), *(doc.get("key") or ())}
-    return {str(doc.get("into") or doc.get("table")): {column for column in columns if isinstance(column, str)}}
+def _of_sync(entry: Entry) -> Used:
+    return {entry.name: {entry.doc["cursor"], *entry.doc["key"]}}
 
 
 def _layouts(entries: Entries) -> dict[str, Used]:

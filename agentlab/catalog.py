@@ -153,21 +153,22 @@ class Catalog(Entries):
 
     def _orphans(self, older_than: float) -> list[Path]:
         kept = set(self._named())
-        unnamed = [path for path in written(self.root) if path not in kept and self._ours(path) and not self._live(path)]
-        return [path for path in unnamed if time.time() - _touched(path) > older_than]
+        unnamed = [path for path in written(self.root) if path not in kept and self._ours(path)]
+        return [path for path in unnamed if not self._live(path) and time.time() - _touched(path) > older_than]
 
     def _named(self) -> Iterator[Path]:
         """The folder that each path in a document is, or is inside of; stores name one for each part of a table."""
         sql = (
             "SELECT DISTINCT found.atom AS path FROM versions, json_tree(versions.doc) AS found"
-            " WHERE versions.kind IN ('table', 'store', 'layout', 'export') AND found.key = 'path' AND found.type = 'text'"
+            " WHERE versions.kind IN ('table', 'store', 'layout', 'export')"
+            " AND found.key = 'path' AND found.type = 'text'"
         )
         for row in self.database.query(sql):
             place, *_ = parts = Path(row["path"]).parts or ("",)
             yield self.root.joinpath(*parts[: DEPTHS.get(place, len(parts))])
 
     def _ours(self, path: Path) -> bool:
-        """Whether a run wrote it: in the lab's own folders all is, in one that a store has elsewhere others may write."""
+        """Whether a run wrote it: all in the lab's own folders is; where a store is elsewhere, others may write."""
         sql = "SELECT 1 FROM runs WHERE id = ?"
         return path.relative_to(self.root).parts[0] in DEPTHS or bool(self.database.query(sql, run_of(self.root, path)))
 

@@ -90,6 +90,9 @@ Named = Annotated[
 Role = Annotated[
     str | None, typer.Option("--agent", help=f"whose authority it has: {', '.join(ROLES)}", show_default="any")
 ]
+Engine = Annotated[
+    str, typer.Option("--engine", envvar="AGENTLAB_ENGINE", help="duckdb, spark, local[2] or spark://host:port")
+]
 HERE = Path("lab")
 
 
@@ -103,11 +106,17 @@ def main() -> None:
 
 @app.command()
 def run(
-    intent: str, lab: Folder = HERE, agent: Role = None, model: Named = None, yes: Yes = False, as_json: Json = False
+    intent: str,
+    lab: Folder = HERE,
+    agent: Role = None,
+    model: Named = None,
+    yes: Yes = False,
+    as_json: Json = False,
+    engine: Engine = "duckdb",
 ) -> None:
     """Plan an intent, check the plan, carry it out."""
     said, role = check_intent(intent), _role(agent)
-    with _opened(lab, model) as opened, _progress(as_json) as progress:
+    with _opened(lab, model, engine=engine) as opened, _progress(as_json) as progress:
         result = opened.run(said, agent=role, approve=_answer(yes, as_json, progress), on_event=progress.hear)
     _show_run(result, as_json)
 
@@ -176,13 +185,20 @@ def history(
 
 
 @pipelines.command("run")
-def run_pipeline(file: Path, lab: Folder = HERE, model: Named = None, yes: Yes = False, as_json: Json = False) -> None:
+def run_pipeline(
+    file: Path,
+    lab: Folder = HERE,
+    model: Named = None,
+    yes: Yes = False,
+    as_json: Json = False,
+    engine: Engine = "duckdb",
+) -> None:
     """Carry out a file of sentences, each when the event that it waits for has come."""
     if not (lab / "catalog.sqlite").exists():
         from agentlab.pipelines import load
 
         load(file)
-    with _opened(lab, model) as opened, _progress(as_json, sentences=True) as progress:
+    with _opened(lab, model, engine=engine) as opened, _progress(as_json, sentences=True) as progress:
         result = opened.pipeline(file, approve=_answer(yes, as_json, progress), on_event=progress.hear)
     _say(result.to_dict(), as_json, lambda d: d.terminal.pipeline(result))
     if EXITS[result.status] == 1 and not as_json:
@@ -360,14 +376,14 @@ def version() -> None:
 # How commands open a lab, ask and answer.
 
 
-def _opened(folder: Path, model: str | None = None, existing: bool = False) -> Lab:
+def _opened(folder: Path, model: str | None = None, existing: bool = False, engine: str = "duckdb") -> Lab:
     if existing and not (folder / "catalog.sqlite").exists():
         raise LabError(
             f"there is no lab in {folder}; name it with --lab or AGENTLAB_LAB, or begin one: agentlab sources add"
         )
     from agentlab.lab import Lab
 
-    opened = Lab(folder, model=model)
+    opened = Lab(folder, model=model, engine=engine)
     for run in (opened.catalog.run(result.run) for result in opened.recovered):
         if run.ended:
             typer.echo(f"finished run {run.id}, which a killed process left: {run.status}", err=True)

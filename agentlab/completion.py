@@ -95,6 +95,8 @@ class _Context:
             return question
         if name == "derive" and "column" not in arguments:
             arguments["column"] = _derived_name(arguments.get("expr", ""))
+        if name == "restore" and arguments.get("snapshot") in self.view.snapshots:
+            arguments.setdefault("table", self.view.snapshots[arguments["snapshot"]])
         fields = ACTIONS[name].model_fields
         if "table" in fields and fields["table"].is_required() and "table" not in arguments:
             fitting = self._fitting(rest)
@@ -151,7 +153,7 @@ class _Context:
     def _stored(self, name: str, arguments: dict[str, Any]) -> dict[str, Any] | None:
         field = "store" if name in ("publish", "resize") else "task"
         if field not in arguments:
-            listed = {"store": self.view.stores, "task": self.view.tasks}
+            listed = {"store": self.view.stores, "task": _tasks(self.view)}
             known = list(self.view.scheduled if name in _OF_SCHEDULES else listed[field])
             if self.store:
                 known = [self.store if field == "store" else f"{self.store} refresh"]
@@ -175,6 +177,12 @@ class _Context:
             self.table = arguments.get("into") or arguments.get("table")
         if name == "provision":
             self.store = arguments["store"]
+
+
+def _tasks(view: View) -> list[str]:
+    """What is mostly scheduled: pipelines and refreshes of stores; of tables, where there is nothing else."""
+    tables = {f"{table} refresh" for table in view.tables}
+    return [task for task in view.tasks if task not in tables] or list(view.tasks)
 
 
 def _derived_name(expr: str) -> str:

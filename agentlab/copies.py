@@ -194,9 +194,13 @@ def _prove(engine: Engine, view: str, written: ibis.Table, columns: Sequence[str
 
 
 def _read(engine: Engine, root: Path, copy: Copy) -> ibis.Table:
+    schema = ibis.schema(copy.types)
+    if copy.partition_by and not copy.rows:
+        # There is no folder for a value that no row has.
+        nothing = ", ".join(f"CAST(NULL AS {sql_type(t)}) AS {name(c)}" for c, t in schema.items())
+        return ops.SQLQueryResult(f"SELECT {nothing} WHERE false", schema, engine.con).to_expr()  # noqa: S608
     if not (root / copy.path).exists():
         raise LabError(f"the files of a copy are gone: {copy.path}; publish or build it again")
-    schema = ibis.schema(copy.types)
     chosen = ", ".join(f"CAST({name(c)} AS {sql_type(t)}) AS {name(c)}" for c, t in schema.items())
     place = _attached(engine, root, copy) if copy.format == "duckdb" else _parquet(root, copy)
     return ops.SQLQueryResult(f"SELECT {chosen} FROM {place}", schema, engine.con).to_expr()  # noqa: S608

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from agentlab import copies
 from agentlab.copies import Shape
 from agentlab.engine import Engine
-from agentlab.errors import LabError, PlanError
+from agentlab.errors import LabError, PlanError, unknown
 from agentlab.places import Format
 from agentlab.shown import Listed
 from agentlab.stores import StoreDoc, size
@@ -216,7 +216,7 @@ def _choice(sample: Sample, prices: Prices, format: Format, by: tuple[str, ...],
 def _values(engine: Engine, table: ibis.Table, by: Sequence[str]) -> dict[str, int]:
     for column in by:
         if column not in table.columns:
-            raise PlanError(f"no column {column!r} to split by")
+            raise PlanError(unknown("column", column, table.columns, "to split by"))
     if not by:
         return {}
     counted = table.aggregate([table[c].nunique().name(c) for c in by])

@@ -1,4 +1,4 @@
-"""The data files in a lab's folder: which there are, and which one a path means. What is in them is `sources/files.py`'s.
+"""The data files in a lab's folder: which there are, and which one a path means. `sources/files.py` reads them.
 
 People's files lie anywhere in the lab but in the folders that are the lab's own.
 """

@@ -143,7 +143,9 @@ def _cell(sheet: Any, value: Any, column: str) -> Any:
     from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 
     if len(value) > MOST_TEXT:
-        raise LabError(f"column {column!r} holds a text of {len(value):,} characters; a cell of Excel has {MOST_TEXT:,}")
+        raise LabError(
+            f"column {column!r} holds a text of {len(value):,} characters; a cell of Excel has {MOST_TEXT:,}"
+        )
     cell = WriteOnlyCell(sheet, ILLEGAL_CHARACTERS_RE.sub("", value))
     cell.data_type = "s"
     return cell

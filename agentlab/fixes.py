@@ -7,13 +7,17 @@ written as text becomes a number. Nothing is invented: what is missing stays mis
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from agentlab.actions.base import Action
 from agentlab.actions.quality import Quarantine
-from agentlab.actions.transformation import Cast, Dedupe, Fill, NormalizeText
+from agentlab.actions.transformation import Cast, Dedupe, Fill, NormalizeText, Replace
 from agentlab.plan import Plan
-from agentlab.quality import Finding, Report, absurd, score
+from agentlab.profiles import ColumnProfile
+from agentlab.quality import Finding, Report, absurd, misspelled, score
+
+#: So many single values are replaced at most; a longer plan is nobody's to read.
+RESPELLED = 10
 
 
 class Fixes(NamedTuple):
@@ -25,8 +29,8 @@ class Fixes(NamedTuple):
 
 
 def suggest_fixes(report: Report) -> Fixes:
-    """The plan to run on the table of the report, as it is: trim, set unreadable texts aside, cast, set impossible and
-    absurd values aside, and last remove copies, since trimming and casting may make equal what wasn't.
+    """The plan to run on the table of the report, as it is: trim and respell, set unreadable texts aside, cast, set
+    impossible and absurd values aside, and last remove copies, since trimming and casting may make equal what wasn't.
     """
     steps = [step for stage in _stages(report) for finding in report.findings for step in stage(report, finding)]
     left = [_left(finding) for finding in report.findings if not _mended(report, finding)]
@@ -45,17 +49,46 @@ def is_safe(action: Action) -> bool:
     >>> is_safe(Cast(table="t", column="a", type="int")), is_safe(Dedupe(table="t"))
     (True, False)
     """
-    return isinstance(action, Cast | Fill | NormalizeText)
+    return isinstance(action, Cast | Fill | NormalizeText | Replace)
 
 
 Step = tuple[Action, str]
 
 
 def _trim(report: Report, finding: Finding) -> list[Step]:
-    if finding.kind != "format" or not _padded(report, finding):
+    if finding.kind != "format":
         return []
-    action = NormalizeText(table=report.table, column=finding.column or "", trim=True)
-    return [(action, f"space around {finding.column} makes equal values differ; no row leaves the table")]
+    column = report.column(finding.column or "")
+    if column.pattern or not misspelled(column):
+        action = NormalizeText(table=report.table, column=column.name, trim=True)
+        why = f"space around {column.name} makes equal values differ; no row leaves the table"
+        return [(action, why)] if column.padded else []
+    return _respelled(report.table, column)
+
+
+def _respelled(table: str, column: ColumnProfile) -> list[Step]:
+    """One case for all where the usual spellings have one and no other value would change, else value by value."""
+    why = f"values of {column.name} that differ by case or space only are one; no row leaves the table"
+    if case := _case(column):
+        return [(NormalizeText(table=table, column=column.name, case=case, trim=True), why)]
+    trim = NormalizeText(table=table, column=column.name, trim=True)
+    pairs = dict.fromkeys((old.strip(" "), new) for old, new in misspelled(column) if old.strip(" ") != new)
+    if len(pairs) > RESPELLED:
+        return []
+    changes = [Replace(table=table, column=column.name, old=old, new=new) for old, new in pairs]
+    return [(action, why) for action in ([trim] if column.padded else []) + changes]
+
+
+def _case(column: ColumnProfile) -> Literal["lower", "upper", "title"] | None:
+    unusual = dict(column.variants)
+    if len(column.top) < column.distinct:
+        return None
+    kept = {unusual.get(value, value).strip(" ") for value, _ in column.top}
+    if all(value == value.lower() for value in kept):
+        return "lower"
+    if all(value == value.upper() for value in kept):
+        return "upper"
+    return "title" if all(word.isalpha() and word.istitle() for value in kept for word in value.split(" ")) else None
 
 
 def _read(report: Report, finding: Finding) -> list[Step]:
@@ -100,18 +133,15 @@ def _aside(finding: Finding, where: str | None, reason: str) -> Step:
     return action, f"{finding.faults:,} rows in which {reason} wait in quarantine for a person"
 
 
-def _padded(report: Report, finding: Finding) -> bool:
-    return bool(finding.column) and report.column(finding.column or "").padded > 0
-
-
 def _takes_rows(finding: Finding) -> bool:
     return finding.kind in ("type", "range", "outlier", "duplicate")
 
 
 def _mended(report: Report, finding: Finding) -> bool:
-    # Trimming may mend some malformed cells and not others, so of those nothing is promised.
-    plain_space = finding.kind == "format" and not report.column(finding.column or "").pattern
-    return plain_space or any(stage(report, finding) for stage in _stages(report)[1:])
+    if finding.kind == "format":
+        # Trimming may mend some malformed cells and not others, so of those nothing is promised.
+        return not report.column(finding.column or "").pattern and bool(_trim(report, finding))
+    return any(stage(report, finding) for stage in _stages(report))
 
 
 def _left(finding: Finding) -> Finding:

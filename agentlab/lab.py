@@ -39,7 +39,7 @@ from agentlab.catalog import Catalog
 from agentlab.checks import Verdict
 from agentlab.costs import Costs, Prices
 from agentlab.draft import Draft
-from agentlab.engine import DuckDB
+from agentlab.engine import DuckDB, check_engine, opened
 from agentlab.entries import Entry, Run, TableDoc, check_name, twin
 from agentlab.errors import Conflict, LabError, PlanError, unknown
 from agentlab.events import Events, now
@@ -87,16 +87,18 @@ class Lab:
         approve: Approve = None,
         on_event: OnEvent | None = None,
     ) -> None:
-        if engine != "duckdb":
-            raise LabError(unknown("engine", engine, ["duckdb"]))
+        check_engine(engine)
         self.catalog = Catalog(Path(path).expanduser())
         self.root = self.catalog.root
         self.engine = DuckDB(self.root)
+        #: What transformations are computed by: the engine, or Spark.
+        self.compute = opened(engine, self.engine)
         self._spec = model
         self._model: Model | None = None
         self._talk = Talk(approve, on_event)
         rules = policy.of_lab(self.root)
         self._orchestrator = Orchestrator(self.catalog, self.engine, lambda: self.model, rules, self._talk)
+        self._orchestrator.compute = self.compute if engine != "duckdb" else None
         #: The runs that a killed process left and that opening this lab has finished.
         self.recovered = tuple(self.recover() if self._orchestrator.unfinished() else ())
         self.catalog.sweep()

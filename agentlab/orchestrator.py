@@ -55,6 +55,8 @@ class Orchestrator:
     ) -> None:
         self.catalog = catalog
         self.engine = engine
+        #: What transformations are computed by, if not by the engine: see `Workspace`.
+        self.compute: Engine | None = None
         self.model = model
         self.policy = policy
         self._talks = Talks(talk or Talk())
@@ -221,7 +223,7 @@ class Orchestrator:
         told = settled(plan, issues).abstention
         if told is not None:
             raise PlanError(said(told))
-        workspace = Workspace(draft, self.engine, lambda words: self._talks.tell(run.id, words))
+        workspace = Workspace(draft, self.engine, lambda words: self._talks.tell(run.id, words), self.compute)
         outcomes = [perform(action, workspace) for action in plan.actions]
         message = "\n".join([*(outcome.text for outcome in outcomes), *(again.notes if again else ())])
         reasons = [*request["reasons"], *(i.message for i in issues if i.severity == "approval")]

@@ -15,7 +15,7 @@ from agentlab.errors import PlanError
 Format = Literal["parquet", "duckdb", "delta", "postgres"]
 
 #: Folders of the lab that aren't for stores: what others keep there would be in danger.
-RESERVED = ("tables", "layouts", "secrets", "slots", "tmp", "catalog.sqlite", "dbos.sqlite")
+RESERVED = ("tables", "layouts", "secrets", "slots", "tmp", "frames", "databases", "catalog.sqlite", "dbos.sqlite")
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _KEY = re.compile(r"[\w!.*'()/-]*")

@@ -124,15 +124,20 @@ class _Found:
 
 
 def _appends(catalog: Catalog, store: str, name: str, copy: Published) -> bool:
-    """Whether a copy was made by appending: the plan says so of the first part, too."""
-    plain = copy.model_dump(mode="json", by_alias=True)
-    entry = next((e for e in catalog.history("store", store) if e.doc["tables"].get(name) == plain), None)
+    """Whether a copy was made by appending: the plan says so of the first part, too.
+
+    Files that were put together since (`compact`) hold what was published as it was then.
+    """
+    known = (copy.published_at, copy.version)
+    published = ((entry, entry.doc["tables"].get(name)) for entry in catalog.history("store", store))
+    told = ((entry, doc) for entry, doc in published if doc and (doc["published_at"], doc["version"]) == known)
+    entry, doc = next(told, (None, copy.model_dump(mode="json", by_alias=True)))
     try:
         actions = plan_of(catalog.run(entry.run)).actions if entry else ()
     except AgentlabError:
         actions = ()
     modes = [a.mode for a in actions if isinstance(a, Publish) and (a.table, a.store) == (copy.source, store)]
-    return len(copy.parts) > 1 or modes[-1:] == ["append"]
+    return len(doc["parts"]) > 1 or modes[-1:] == ["append"]
 
 
 def _calls(catalog: Catalog, table: str) -> dict[int, Action]:

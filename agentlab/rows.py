@@ -13,8 +13,8 @@ import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 from sqlglot import exp
 
-from agentlab.engine import DTYPES, SQL_TYPES
 from agentlab.actions import ColumnType
+from agentlab.engine import DTYPES, SQL_TYPES
 from agentlab.expressions import Expression
 from agentlab.sparkforms import SPARK_TYPES
 

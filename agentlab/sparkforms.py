@@ -43,7 +43,8 @@ def call(name: str, *arguments: Any) -> exp.Expr:
 
 def typed(value: exp.Expr, type: str, safe: bool = False) -> exp.Expr:
     """The value as a type of Spark's; `safe`: missing where it can't be."""
-    return (exp.TryCast if safe else exp.Cast)(this=value.copy(), to=exp.DataType.build(type, dialect="spark"))
+    to = exp.DataType.build(type, dialect="spark")
+    return exp.TryCast(this=value.copy(), to=to, safe=True) if safe else exp.Cast(this=value.copy(), to=to)
 
 
 def either(condition: exp.Expr, yes: Any, no: Any) -> exp.Expr:
@@ -174,9 +175,7 @@ def java_replacement(text: str, shift: int) -> str:
     $3\ costs\ \$\5
     """
     parts = re.findall(r"\\[0-9]|\\.|.", text, re.DOTALL)
-    return "".join(
-        f"${int(part[1]) + shift}" if re.fullmatch(r"\\[0-9]", part) else _plain(part[-1]) for part in parts
-    )
+    return "".join(f"${int(part[1]) + shift}" if re.fullmatch(r"\\[0-9]", part) else _plain(part[-1]) for part in parts)
 
 
 def _plain(character: str) -> str:
@@ -197,14 +196,14 @@ def java_format(text: str, reading: bool = False) -> str:
     >>> java_format("%d.%m.%Y at %H"), java_format("%d.%m.%Y", reading=True), java_format("%Y%m%d", reading=True)
     ("dd'.'MM'.'yyyy' at 'HH", "d'.'M'.'yyyy", 'yyyyMMdd')
     """
-    tokens = re.findall(r"%-?.|[^%]+", text)
-    kinds = [token.startswith("%") and token != "%%" for token in tokens]
+    parts = re.findall(r"%-?.|[^%]+", text)
+    kinds = [part.startswith("%") and part != "%%" for part in parts]
     written = []
-    for i, token in enumerate(tokens):
+    for i, part in enumerate(parts):
         if not kinds[i]:
-            written.append("'" + ("%" if token == "%%" else token.replace("'", "''")) + "'")
+            written.append("'" + ("%" if part == "%%" else part.replace("'", "''")) + "'")
             continue
-        letters = _DIRECTIVES.get(token[1:], token[1:])
+        letters = _DIRECTIVES.get(part[1:], part[1:])
         alone = not any(kinds[max(0, i - 1) : i] + kinds[i + 1 : i + 2])
         written.append(letters[0] if reading and alone and letters in ("MM", "dd", "HH", "mm", "ss", "hh") else letters)
     return "".join(written)

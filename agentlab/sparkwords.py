@@ -1,4 +1,4 @@
-"""An expression's tree as Spark computes it to the same result as DuckDB: each node where the two mean different things.
+"""An expression's tree as Spark computes it to the same result as DuckDB: each node that means two things.
 
 What both mean alike stays as it is, and sqlglot spells it for Spark.
 """
@@ -46,7 +46,7 @@ def for_spark(tree: exp.Expr, schema: Schema | None) -> exp.Expr:
         if new is not node:
             known[id(new)] = known.get(id(node), "unknown")
             node.replace(new)
-    return tree.this
+    return cast(exp.Expr, tree.this)
 
 
 def _type(node: exp.Expr | None, known: Types) -> Type:
@@ -89,6 +89,11 @@ def _trunc(node: exp.Expr, known: Types) -> exp.Expr:
     return either(node.this.copy() < 0, up, rounded_off("floor", node.this))
 
 
+def _isnan(node: exp.Expr, known: Types) -> exp.Expr:
+    """A missing number is neither."""
+    return either(exp.Is(this=node.this.copy(), expression=exp.null()), exp.null(), call("isnan", node.this))
+
+
 # Text.
 
 
@@ -104,7 +109,8 @@ def _piped(node: exp.Expr, known: Types) -> exp.Expr:
 
 
 def _concat(node: exp.Expr, known: Types) -> exp.Expr:
-    return call("concat", *(exp.Coalesce(this=_shown(e, known).copy(), expressions=[exp.convert("")]) for e in node.expressions))
+    shown = [_shown(part, known).copy() for part in node.expressions]
+    return call("concat", *(exp.Coalesce(this=part, expressions=[exp.convert("")]) for part in shown))
 
 
 def _concat_ws(node: exp.Expr, known: Types) -> exp.Expr:
@@ -147,7 +153,11 @@ def _right(node: exp.Expr, known: Types) -> exp.Expr:
 def _split_part(node: exp.Expr, known: Types) -> exp.Expr:
     part = _int(node.args["part_index"])
     found = call("split_part", node.this, node.args["delimiter"], part)
-    return found if isinstance(part, exp.Literal) and part.name != "0" else either(part.copy().eq(0), "", found)
+    return (
+        found
+        if isinstance(part, exp.Literal) and part.name != "0"
+        else either(part.copy().eq(0), call("left", node.this, 0), found)
+    )
 
 
 def _like(node: exp.Expr, known: Types) -> exp.Expr:
@@ -162,8 +172,8 @@ def _like(node: exp.Expr, known: Types) -> exp.Expr:
 
 
 def _options(node: exp.Expr) -> str:
-    given = node.args.get("flag") or node.args.get("options") or node.args.get("modifiers") or node.args.get("parameters")
-    return given.name if given else ""
+    given = next((g for name in ("flag", "options", "modifiers", "parameters") if (g := node.args.get(name))), None)
+    return given.name if given is not None else ""
 
 
 def _matches(node: exp.Expr, known: Types) -> exp.Expr:
@@ -230,8 +240,11 @@ def _micros(moment: exp.Expr) -> exp.Expr:
 
 
 def _date_diff(node: exp.Expr, known: Types) -> exp.Expr:
-    """How many boundaries of the unit lie between, as DuckDB counts, not how many whole units."""
+    """How many boundaries of the unit lie between, as DuckDB counts, not how many whole units; but whole weeks."""
     unit = (node.text("unit") or "DAY").upper().removesuffix("S")
+    if unit == "WEEK":
+        days = call("datediff", node.this, node.expression)
+        return typed(exp.IntDiv(this=days, expression=exp.Literal.number(7)), "bigint")
     later, earlier = (_number_of(unit, typed(m, "timestamp_ntz")) for m in (node.this, node.expression))
     return typed(exp.Paren(this=later - earlier), "bigint")
 
@@ -241,9 +254,8 @@ def _number_of(unit: str, moment: exp.Expr) -> exp.Expr:
         per = {"YEAR": 1, "QUARTER": 4, "MONTH": 12}[unit]
         year = call("year", moment) * per
         return year if per == 1 else exp.Paren(this=year + call(unit.lower(), moment))
-    if unit in ("DAY", "WEEK"):
-        day = call("unix_date", typed(moment, "date"))
-        return day if unit == "DAY" else exp.IntDiv(this=day, expression=exp.Literal.number(7))
+    if unit == "DAY":
+        return call("unix_date", typed(moment, "date"))
     per = {"HOUR": 3_600, "MINUTE": 60, "SECOND": 1}[unit] * 1_000_000
     return call("floor", typed(_micros(moment), "decimal(20, 0)") / per)
 
@@ -342,6 +354,9 @@ _FORMS: dict[type[exp.Expr], Callable[[Any, Types], exp.Expr]] = {
     **{exp.Asin: _arc("asin"), exp.Acos: _arc("acos"), exp.Trunc: _trunc},
     **{exp.Floor: lambda n, k: rounded_off("floor", n.this), exp.Ceil: lambda n, k: rounded_off("ceil", n.this)},
     **{exp.Sign: lambda n, k: typed(call("sign", n.this), "bigint")},
+    exp.IsNan: lambda n, k: either(
+        exp.Is(this=n.this.copy(), expression=exp.null()), exp.null(), call("isnan", n.this)
+    ),
     exp.IsInf: lambda n, k: exp.EQ(this=call("abs", n.this), expression=typed(exp.convert("inf"), "double")),
     **{exp.DPipe: _piped, exp.Concat: _concat, exp.ConcatWs: _concat_ws, exp.Substring: _substring},
     **{exp.Left: _left, exp.Right: _right, exp.SplitPart: _split_part, exp.Like: _like, exp.ILike: _like},

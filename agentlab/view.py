@@ -14,7 +14,8 @@ class View:
 
     `values` maps a table and a text column to its distinct values, when they are few. `origins` maps a table to the
     names of what it was pulled from, by which people call it, too. `tasks` are what a schedule can name, `scheduled`
-    those that have one. `files` are the data files of the lab's folder, newest first.
+    those that have one. `files` are the data files of the lab's folder, newest first; `snapshots` maps
+    a snapshot to its table.
     """
 
     tables: Mapping[str, Schema] = field(default_factory=dict)
@@ -25,7 +26,7 @@ class View:
     values: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
     origins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     files: tuple[str, ...] = ()
-    snapshots: tuple[str, ...] = ()
+    snapshots: Mapping[str, str] = field(default_factory=dict)
     scheduled: tuple[str, ...] = ()
 
     def columns(self) -> list[str]:

@@ -408,9 +408,9 @@ def snapshot_name(r: random.Random) -> str:
     )
 
 
-def _snapshots(r: random.Random, table: str) -> tuple[str, ...]:
+def _snapshots(r: random.Random, table: str) -> dict[str, str]:
     own = f"{table.rpartition('.')[2]}_v{r.randint(1, 9)}"
-    return tuple({r.choice([own, snapshot_name(r), snapshot_name(r)]) for _ in range(r.choice([0, 0, 1, 1, 2]))})
+    return {r.choice([own, snapshot_name(r), snapshot_name(r)]): table for _ in range(r.choice([0, 0, 1, 1, 2]))}
 
 
 def _tasks(r: random.Random) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import random
 import sys
 import tempfile
@@ -46,8 +47,15 @@ REJECTED_TOO = 0.03
 SLOW = ("index", "order_by", "partition", "materialize", "compact", "recommend", "diagnose", "clarify", "refuse")
 SLOW_TOO = 0.08
 
+#: The part of the runs that is undone at once. Those that slow a source down always are, or the rest would crawl.
+UNDONE = 0.1
+
 #: Of these a plan may have been stopped by the rules.
 STOPS = ("mend", "refuse", "clarify")
+
+
+def _throttles(plan: Plan) -> bool:
+    return any(action.tool() == "throttle" for action in plan.actions)
 
 
 @dataclass
@@ -138,6 +146,19 @@ class Trial:
             self.tally.fault("crashes", heard, plan)
         self.trouble.heard.clear()
 
+    def _undo(self, run: str, plan: Plan) -> None:
+        """Take a run back: nothing may be left of it."""
+        if self.lab.catalog.committed(run) and self.lab.catalog.events(run=run) and self._wrote(run):
+            self.lab.undo(run)
+            self.tally.counts["undone again"] += 1
+            if left := self._wrote(run):
+                self.tally.fault("unlogged", f"undo left {left}", plan)
+
+    def _wrote(self, run: str) -> list[str]:
+        """The entries whose present version is the run's."""
+        sql = "SELECT kind || ' ' || name AS told FROM head JOIN versions USING (kind, name, n) WHERE run = ?"
+        return [row["told"] for row in self.lab.catalog.database.query(sql, run)]
+
     def _look(self, before: dict[tuple[str, str], int], plan: Plan | None, role: Role | None) -> None:
         done = changes(before, self.lab.catalog.heads())
         for what in outside(self.lab, plan or Plan(actions=()), role, done):
@@ -149,15 +170,20 @@ class Trial:
             self.beside |= new
 
 
-def fuzz(plans: int, seed: int = 0, states: tuple[State, ...] = ALL, to_a_lab: int = TO_A_LAB) -> Tally:
-    """So many plans, over fresh labs in turn; the same for the same seed."""
+def fuzz(
+    plans: int, seed: int = 0, states: tuple[State, ...] = ALL, to_a_lab: int = TO_A_LAB, seconds: float = math.inf
+) -> Tally:
+    """So many plans, over fresh labs in turn; the same for the same seed. After so many seconds no lab is begun."""
     chance, tally = random.Random(seed), Tally()
     worst = Worst(chance, text)
+    began = time.monotonic()
     with _listening() as trouble:
         for number, start in enumerate(range(0, plans, to_a_lab)):
             with _folder() as folder, prepared(states[number % len(states)], folder / "lab") as lab:
                 Trial(lab, worst, chance, tally, trouble).go(min(to_a_lab, plans - start))
             print(f"{tally.counts['plans']:,} plans: {tally.to_dict()}", file=sys.stderr)
+            if time.monotonic() - began > seconds:
+                break
     return tally
 
 
@@ -193,9 +219,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--plans", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=math.inf, help="begin no lab after so many seconds")
+    parser.add_argument("--to-a-lab", type=int, default=TO_A_LAB, help="plans that one lab is tried with")
     asked = parser.parse_args()
     began = time.monotonic()
-    tally = fuzz(asked.plans, asked.seed)
+    tally = fuzz(asked.plans, asked.seed, to_a_lab=asked.to_a_lab, seconds=asked.seconds)
     print(table(tally, time.monotonic() - began))
     print(json.dumps(tally.to_dict()))
     return int(any(tally.faults.values()))

@@ -31,7 +31,7 @@ class Api:
         self.open = self.most_open = 0
         self.grants = 0
         self.life = 3600.0
-        self.secret = "s3cret"  # noqa: S105 (made up)
+        self.secret = "s3cret"
         self.tokens: dict[str, float] = {}
         self.url = ""
         self.total = True
@@ -68,7 +68,7 @@ class Api:
 
     def link(self, query: dict[str, str], size: int) -> Answer:
         at = int(query.get("at", "0"))
-        there = f"<{self.url}/link?at={at + size}&limit={size}>; rel=\"next\", <{self.url}/link>; rel=\"first\""
+        there = f'<{self.url}/link?at={at + size}&limit={size}>; rel="next", <{self.url}/link>; rel="first"'
         return 200, {"Link": there} if at + size < len(self.rows) else {}, self.rows[at : at + size]
 
     def next_url(self, query: dict[str, str], size: int) -> Answer:

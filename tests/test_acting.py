@@ -116,3 +116,24 @@ def test_appended_rows_go_into_the_columns_that_are_there(lab: Lab):
     lab.load(pd.DataFrame({"ID": [1], "Who": [100]}), "orders2")
     result = act(lab, call("pull", source="orders2", resource="orders2", into=T, mode="upsert", key=["id"]))
     assert (result.status, list(lab.table(T).columns), ids(lab)) == ("done", ["id", "who"], list(range(1, 18)))
+
+
+# Joins
+
+
+@pytest.mark.parametrize("how", ["left", "inner", "right", "outer"])
+def test_a_join_says_what_it_did_to_the_rows(lab: Lab, how: str):
+    lab.load(pd.DataFrame({"who": [0, 0, 1, 7, None], "name": ["a", "b", "c", "d", "e"]}), "people")
+    result = act(lab, call("join", table=T, other="staging.people", on=["who"], how=how, into="core.both"))
+    rows = {"left": 20, "inner": 12, "right": 14, "outer": 22}[how]
+    assert result.tables == {"core.both": rows}
+    assert "8 rows of staging.orders have no match in staging.people by who" in result.message
+    assert "2 rows of staging.people none in staging.orders" in result.message
+    assert f"1 key of staging.people matches several rows: 16 rows became {rows}" in result.message
+
+
+def test_a_join_of_single_keys_multiplies_nothing(lab: Lab):
+    lab.load(pd.DataFrame({"who": [0, 1, 2, 3], "name": ["a", "b", "c", "d"]}), "people")
+    result = act(lab, call("join", table=T, other="staging.people", on=["who"]))
+    assert "0 rows of staging.orders have no match" in result.message
+    assert "several" not in result.message

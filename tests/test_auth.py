@@ -168,7 +168,9 @@ def test_a_lab_keeps_the_secret_out_of_its_catalog(api: Api, tmp_path: Path) -> 
         call = {"name": "pull", "arguments": {"source": "api", "resource": "list", "into": "staging.list"}}
         assert lab.run(Plan.from_calls([call])).status == "done"
         assert len(lab.table("staging.list")) == 45
-    holding = [path for path in (tmp_path / "lab").rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
+    holding = [
+        path for path in (tmp_path / "lab").rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()
+    ]
     assert [path.parent.name for path in holding] == ["secrets"]
     token = next(iter(api.tokens)).encode()
     assert not [path for path in (tmp_path / "lab").rglob("*") if path.is_file() and token in path.read_bytes()]

@@ -21,6 +21,7 @@ from agentlab.cli import app
 from agentlab.display import Progress
 from agentlab.lab import Lab
 from agentlab.models import Scripted
+from agentlab.plan import Plan
 
 PLANS = {
     "call customer_id cust_id": [
@@ -316,3 +317,25 @@ def test_lists_in_a_pipe_are_whole(lab: Path) -> None:
     assert latest["id"] in CliRunner().invoke(app, ["history", "--lab", str(lab)], env=narrow).stdout
     told = CliRunner().invoke(app, ["tables", "--lab", str(lab)], env=narrow).stdout
     assert f"tables/staging.orders/v1-{latest['id']}" in told
+
+
+def test_retention_is_listed_and_enforced(lab: Path) -> None:
+    with Lab(lab, model=Scripted({})) as opened:
+        days = pd.to_datetime(["2001-01-01", "2002-01-01", None])
+        opened.load(pd.DataFrame({"id": [1, 2, 3], "day": days}), "visits")
+        retain = {"table": "staging.visits", "column": "day", "older_than": "9 years"}
+        opened.run(Plan.from_calls([{"name": "retain", "arguments": retain}]))
+    listed = call("retention", "--lab", lab).stdout
+    assert "archive rows of staging.visits whose day is older than 9 years: 2 rows now" in listed
+    told = object_of(call("retention", "--lab", lab, "--enforce", "--json"))
+    assert [run["tables"] for run in told["runs"]] == [{"archive.visits": 2, "staging.visits": 1}]
+    assert [rule["matching"] for rule in told["rules"]] == [0]
+    assert call("undo", told["runs"][0]["run"], "--lab", lab).exit_code == 0
+
+
+def test_a_plan_says_what_it_would_break(lab: Path, model: str) -> None:
+    call("query", "by customer", "select customer_id, count(*) from staging.orders group by 1", "--lab", lab)
+    told = call("plan", "call customer_id cust_id", "--lab", lab, "--model", model)
+    assert "breaks: query 'by customer' (uses customer_id)" in told.stdout
+    shown = object_of(call("plan", "call customer_id cust_id", "--lab", lab, "--model", model, "--json"))
+    assert shown["breaks"] == ["rename staging.orders breaks: query 'by customer' (uses customer_id)"]

@@ -116,3 +116,17 @@ def test_the_only_source_is_the_one_that_is_synced_or_slowed_down() -> None:
     sync, throttle = completed("x", {"name": "sync"}, {"name": "throttle", "concurrency": 2}, view=DATED)
     assert sync["arguments"] == {"source": "crm", "resource": "users", "into": "staging.users"}
     assert throttle["arguments"] == {"source": "crm", "concurrency": 2}
+
+
+def test_a_snapshot_knows_its_table() -> None:
+    view = View(tables={"core.orders": {"id": "int"}, "core.users": {"id": "int"}}, snapshots={"ok": "core.users"})
+    (restore,) = completed("back to ok", {"name": "restore", "snapshot": "ok"}, view=view)
+    assert restore["arguments"]["table"] == "core.users"
+
+
+def test_a_refresh_is_that_of_the_only_store_before_that_of_a_table() -> None:
+    view = View(
+        tables={"staging.orders": {"id": "int"}}, stores=("mart",), tasks=("mart refresh", "staging.orders refresh")
+    )
+    (schedule,) = completed("refresh nightly", {"name": "schedule", "when": "nightly"}, view=view)
+    assert schedule["arguments"]["task"] == "mart refresh"

@@ -117,7 +117,7 @@ def test_an_empty_table_costs_next_to_nothing(lab: Lab):
 def test_unknown_names_are_told(lab: Lab):
     with pytest.raises(PlanError, match=r"did you mean 'staging\.orders'"):
         lab.costs("staging.order")
-    with pytest.raises(PlanError, match="no column 'dya'.*did you mean 'day'"):
+    with pytest.raises(PlanError, match=r"no column 'dya'.*did you mean 'day'"):
         lab.costs("staging.orders", by=["dya"])
 
 

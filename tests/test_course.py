@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from list_server import Api, Row, serving
 
 from agentlab.actions.ingestion import Pull
 from agentlab.errors import LabError
 from agentlab.sources import Pace, RestSource, fetch, pull, read_doc
-from list_server import Api, Row, serving
 
 ROWS: list[Row] = [{"id": n, "name": f"row {n}"} for n in range(45)]
 TOTAL = {"by": "page", "total": "/meta/total"}

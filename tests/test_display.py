@@ -12,14 +12,18 @@ from jupyter_core.paths import jupyter_path
 from rich.console import Console, RenderableType
 
 from agentlab import quality
+from agentlab.checks import Verdict
 from agentlab.display import Change, Progress, html, terminal, visible
+from agentlab.drift import ColumnDrift, Drift
 from agentlab.engine import DuckDB
 from agentlab.events import Event
 from agentlab.fixes import suggest_fixes
 from agentlab.layouts import Candidate
+from agentlab.outliers import Outliers, Outlying
 from agentlab.plan import Origin, Plan
+from agentlab.profiles import ColumnProfile, Histogram
 from agentlab.provenance import Step
-from agentlab.quality import Report
+from agentlab.quality import Finding, Report
 from agentlab.runs import PipelineResult, Review, RunResult
 from agentlab.tune import Measured, Tuning
 from agentlab.workload import Diagnosis, Hotspot
@@ -154,10 +158,55 @@ def shown(text: str, report: Report) -> dict[str, tuple[str, RenderableType]]:
         "tuning": (html.tuning(tuning_of(text)), terminal.tuning(tuning_of(text))),
         "reviews": (html.reviews([review_of(text)]), terminal.review(review_of(text))),
         "table": (html.table([{text: text}]), terminal.rows([{text: text}])),
+        **{kind: (fragment, terminal.rows([{text: text}])) for kind, fragment in judged(text).items()},
     }
 
 
-KINDS = ("plan", "run", "pipeline", "report", "events", "lineage", "change", "diagnosis", "tuning", "reviews", "table")
+def judged(text: str) -> dict[str, str]:
+    """A check that fails, outliers and drift of a table whose names and cells are this text."""
+    finding = Finding(
+        table=text, column=text, kind="set", count=1, rows=9, severity="error", message=text, examples=[{text: text}]
+    )
+    arguments = {"table": text, "rule": "in_set", "columns": [text], "values": [text]}
+    verdict = Verdict(
+        **{"name": text, "table": text, "version": 1, "call": {"name": "check", "arguments": arguments}},
+        **{"rows": 9, "failing": 1, "message": text, "findings": [finding]},
+    )
+    bins = Histogram(edges=(0.0, 1.0, 2.0), counts=(3, 4))
+    profile = ColumnProfile(name=text, type="float", missing=0, distinct=3, min=0.0, max=2.0, histogram=bins)
+    outlying = Outlying(column=profile, low=0.0, high=1.0, center=0.5, count=1, below=0, above=1)
+    found = Outliers(
+        **{"table": text, "version": 1, "rows": 9, "method": "iqr", "threshold": 1.5},
+        **{"columns": [outlying], "findings": [finding]},
+    )
+    one = ColumnDrift(
+        **{"column": text, "type": "text", "test": "chi2", "statistic": 1.0, "p": 0.001, "effect": 0.5, "psi": 0.3},
+        **{"missing": (0.1, 0.0), "missing_p": 0.5, "drifted": True, "message": text, "categories": (text,)},
+        bars=((1.0,), (0.5,)),
+    )
+    drifted = Drift(
+        **{"table": text, "version": 1, "reference": text, "rows": 9, "reference_rows": 9, "columns": [one]},
+        **{"untested": {text: text}, "findings": [finding]},
+    )
+    return {"checks": html.checks([verdict]), "outliers": html.outliers(found), "drift": html.drift(drifted)}
+
+
+KINDS = (
+    "checks",
+    "outliers",
+    "drift",
+    "plan",
+    "run",
+    "pipeline",
+    "report",
+    "events",
+    "lineage",
+    "change",
+    "diagnosis",
+    "tuning",
+    "reviews",
+    "table",
+)
 
 
 @pytest.mark.parametrize("kind", KINDS)

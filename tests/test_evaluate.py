@@ -257,7 +257,7 @@ def test_rows_are_read_as_duckdb_reads_csv():
 
 def test_the_interval_is_wilsons():
     low, high = Share(80, 80).interval
-    assert (round(low, 4), high) == (0.9542, 1.0) and Share(0, 0).interval == (0.0, 1.0)
+    assert (round(low, 4), round(high, 4)) == (0.9542, 1.0) and Share(0, 0).interval == (0.0, 1.0)
 
 
 def test_abstentions_are_right_wrong_or_missed(tmp_path: Path):

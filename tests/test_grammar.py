@@ -28,7 +28,7 @@ SHOP = View(
     stores=("sales", "cold storage"),
     queries=("daily revenue", "top customers"),
     files=("exports/visits.csv", "june.xlsx"),
-    snapshots=("before_cleanup",),
+    snapshots={"before_cleanup": "stock"},
     scheduled=("sales refresh",),
 )
 HOSTILE = (

@@ -212,7 +212,7 @@ def test_what_a_snapshot_names_is_never_swept(lab: Lab):
 
 def test_a_drop_waits_names_what_needs_it_and_is_undone_or_restored(lab: Lab):
     done(lab, call("provision", store="mart"), call("publish", table=T, store="mart"), retain())
-    lab.query("cities", f"select count(*) as n from {T}")  # noqa: S608
+    lab.query("cities", f"select count(*) as n from {T}")
     waits = act(lab, call("drop", table=T))
     assert (waits.status, len(ids(lab))) == ("approval", 6)
     for dependant in ("query 'cities'", "store 'mart'", f"retention '{T}.day'"):

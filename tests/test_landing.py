@@ -1,4 +1,4 @@
-"""How fetched rows become a table: replaced, appended or upserted whole, what can't be taken set aside with the reason."""
+"""How fetched rows become a table: replaced, appended, upserted, all or none; what can't be taken is set aside."""
 
 from __future__ import annotations
 

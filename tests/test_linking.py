@@ -145,7 +145,7 @@ def test_nothing_is_lost_from_the_intent() -> None:
 FILES = View(
     tables={"core.orders": {"ordered": "date"}},
     files=("exports/visits.csv", "June 2025.xlsx"),
-    snapshots=("before_cleanup",),
+    snapshots={"before_cleanup": "core.orders"},
     scheduled=("sales refresh",),
 )
 

@@ -11,6 +11,7 @@ import pytest
 
 from agentlab import expressions
 from agentlab.actions import Cast, Dedupe, NormalizeText, Quarantine
+from agentlab.compile import compile
 from agentlab.demo.shop import build
 from agentlab.engine import schema_of
 from agentlab.errors import PlanError
@@ -417,3 +418,42 @@ def test_the_demo_shop_has_what_its_manifest_says(bench):
         ("unit_price", "outlier"): planted["outlier_price"],
         ("unit_price", "type"): planted["text_price"],
     }
+
+
+@pytest.mark.parametrize(
+    ("cities", "unlike", "tools"),
+    [
+        (["Paris"] * 9 + [" paris ", "PARIS"] + ["New York"] * 5 + ["NEW YORK"], 3, ["normalize_text"]),
+        (["de"] * 9 + ["DE", "fr"], 1, ["normalize_text"]),
+        (["McDonald"] * 9 + ["mcdonald", " Mcdonald", "IBM"], 2, ["normalize_text", "replace", "replace"]),
+        (["Paris", "Pariser Platz", "Rome"] * 3, 0, []),
+    ],
+)
+def test_one_value_in_several_spellings_is_found_and_mended(bench, cities, unlike, tools):
+    bench.con.create_table("t", pa.table({"id": range(len(cities)), "city": cities}))
+    report = bench.report("t")
+    assert counts(report) == ({("city", "format"): unlike} if unlike else {})
+    plan = suggest_fixes(report).plan
+    assert [action.tool() for action in plan.actions] == tools and all(map(is_safe, plan.actions))
+    for finding in report.findings:
+        assert bench.count("t", finding.where) == unlike
+    table = bench.con.table("t")
+    for action in plan.actions:
+        table = compile(action, table)
+    after = analyze(SimpleNamespace(con=bench.con), table, "t")
+    assert (after.score, after.findings) == (expected_score(report), [])
+
+
+def test_a_large_table_is_judged_as_a_small_one_is(bench, monkeypatch):
+    """Above 100,000 rows text is sampled, values are counted in parts and copies sought among alike hashes."""
+    bench.con.raw_sql(ORDERS)
+    small = bench.report("orders")
+    for place, name, value in (
+        ("profiles", "EXACT_ROWS", 99),
+        ("quality", "EXACT_ROWS", 99),
+        ("measuring", "PART", 900),
+    ):
+        monkeypatch.setattr(f"agentlab.{place}.{name}", value)
+    large = bench.report("orders")
+    assert counts(large) == counts(small)
+    assert (large.score, large.column("order_id").distinct) == (small.score, small.column("order_id").distinct)

@@ -50,6 +50,7 @@ def lab(tmp_path: Path) -> Catalog:
     draft.put("query", "daily revenue", {"name": "daily revenue", "sql": "select 1", "runs": []})
     draft.put("snapshot", "first", {"table": "customers", "version": 1, "rows": 3, "run": "r0", "at": "2026-01-01"})
     draft.commit()
+    (catalog.root / "visits.csv").write_text("id,any\n1,2\n")
     return catalog
 
 
@@ -170,8 +171,23 @@ SOUND: list[list[Call]] = [
         ("usage", {"store": "mart"}),
     ],
     [("provision", {"store": "here", "location": "marts/here", "quota": "40 GB"}), ("usage", {})],
+    [("sync", {**PULL, "into": "staging.new"}), ("sort", {"table": "staging.new", "by": ["amount"]})],
+    [("sync", {**PULL, "resource": "people", "cursor": "changed", "key": ["mail"], "into": "staging.people"})],
+    [("describe_source", {"source": "sales_api"})],
     [("clarify", {"question": "which table?"})],
+    [
+        ("load_file", {"path": "visits.csv", "into": "staging.visits"}),
+        ("sort", {"table": "staging.visits", "by": ["any"]}),
+    ],
+    [("load_file", {"path": "visits.csv", "into": O, "mode": "upsert", "key": ["id"], "format": "csv"})],
+    [("export", {"table": O}), ("export", {"table": O, "path": "out/o.xlsx"})],
     [("refuse", {"reason": "no"})],
+    [
+        ("compact", {"table": O}),
+        ("throttle", {"source": "sales_api", "rows_per_second": 100}),
+        ("materialize", {"query": "daily revenue", "name": "revenue", "refresh": "nightly"}),
+    ],
+    [("diagnose", {}), ("diagnose", {"table": O}), ("recommend", {"objective": "cost", "apply": True})],
 ]
 
 
@@ -187,6 +203,38 @@ def test_sound_plans_have_no_issue(lab: Catalog, calls: list[Call]) -> None:
 
 #: A call with a fault, the rule that finds it, and a part of what it says.
 FAULTS: list[tuple[Call, str, str]] = [
+    (("compare", {"table": O, "reference": O}), "compares_another", "which other table is the reference?"),
+    (("compare", {"table": O, "reference": "customers", "columns": ["qty"]}), "others_have_columns", "in customers"),
+    (
+        ("check", {"table": O, "rule": "references", "columns": ["id"], "other": "customers"}),
+        "others_have_columns",
+        "no column 'id' in customers",
+    ),
+    (("check", {"table": O, "rule": "row_count", "min": 9, "max": 3}), "limits_in_order", "at least 9 and at most 3"),
+    (
+        ("check", {"table": O, "rule": "matches", "columns": ["status"], "pattern": "("}),
+        "patterns_read",
+        "nor a regular expression",
+    ),
+    (("check", {"table": O, "rule": "in_range", "columns": ["day"], "min": 1}), "checks_fit", "'day' is date"),
+    (("check", {"table": O, "rule": "fresh", "within": "1 day"}), "checks_fit", "name one of day, at"),
+    (("find_outliers", {"table": O, "columns": ["paid"]}), "checks_fit", "'paid' is bool"),
+    (
+        ("check", {"table": O, "rule": "in_set", "columns": ["qty"], "values": ["many"]}),
+        "checks_fit",
+        "'many' isn't",
+    ),
+    (("load_file", {"path": "visit.csv", "into": "staging.x"}), "files_exist", "did you mean 'visits.csv'"),
+    (("load_file", {"path": "tables/x", "into": "staging.x"}), "files_exist", "no file 'tables/x'"),
+    (
+        ("load_file", {"path": "visits.csv", "into": O, "mode": "upsert", "key": ["nr"]}),
+        "key_columns_exist",
+        "no column 'nr' in staging.orders",
+    ),
+    (("load_file", {"path": "visits.csv", "into": "visits"}), "staging_name", "write 'staging.visits'"),
+    (("export", {"table": "staging.order"}), "tables_exist", "did you mean 'staging.orders'"),
+    (("export", {"table": O, "path": "a.csv", "format": "excel"}), "exports_fit", "name it with .xlsx"),
+    (("export", {"table": O, "path": "secrets/x.csv"}), "exports_fit", "a place of the lab's own"),
     (("limit", {"table": "staging.order", "n": 5}), "tables_exist", "did you mean 'staging.orders'"),
     (
         ("sort", {"table": O, "by": ["prices"]}),
@@ -206,6 +254,10 @@ FAULTS: list[tuple[Call, str, str]] = [
         "sources_exist",
         "no resource 'order' in source sales_api; did you mean 'orders'",
     ),
+    (("sync", {**PULL, "resource": "order"}), "sources_exist", "did you mean 'orders'"),
+    (("sync", {**PULL, "key": ["order_id"]}), "key_columns_exist", "no column 'order_id' in staging.orders"),
+    (("sync", {**PULL, "into": "orders"}), "staging_name", "write 'staging.orders'"),
+    (("describe_source", {"source": "sales"}), "sources_exist", "did you mean 'sales_api'"),
     (("publish", {"table": O, "store": "sale"}), "stores_exist", "did you mean 'sales'"),
     (("resize", {"store": "sale", "quota": "1 GB"}), "stores_exist", "did you mean 'sales'"),
     (("usage", {"store": "sale"}), "stores_exist", "did you mean 'sales'"),
@@ -344,6 +396,14 @@ FAULTS: list[tuple[Call, str, str]] = [
     (("fill", {"table": O, "column": "qty", "value": "none"}), "values_fit", "'none' isn't"),
     (("fill", {"table": O, "column": "day", "value": 5}), "values_fit", "column 'day' is date"),
     (("replace", {"table": O, "column": "qty", "old": 1, "new": 1.5}), "values_fit", "1.5 isn't"),
+    (("throttle", {"source": "sales_apl", "concurrency": 1}), "throttled_sources_exist", "did you mean 'sales_api'"),
+    (
+        ("materialize", {"query": "daily revenue", "name": "sales"}),
+        "result_names_free",
+        "there is a store 'sales' already",
+    ),
+    (("compact", {"table": "staging.order"}), "tables_exist", "did you mean 'staging.orders'"),
+    (("recommend", {"query": "daily revenu"}), "queries_exist", "did you mean 'daily revenue'"),
 ]
 
 
@@ -355,8 +415,10 @@ def test_one_fault_is_one_issue_that_a_model_can_mend(lab: Catalog, call: Call, 
 
 
 def test_every_rule_is_tried() -> None:
-    elsewhere = {"ages_archivable", "staging_authority", "aside_once", "source_when", "replaces_work", "join_types_fit"}
-    elsewhere |= {"quotas_suffice"}
+    elsewhere = {"ages_archivable", "staging_authority", "aside_once", "source_when", "new_can_be_told"}
+    elsewhere |= {"files_inside", "exports_inside"}
+    elsewhere |= {"replaces_work", "join_types_fit"}
+    elsewhere |= {"quotas_suffice", "new_can_be_told"}
     assert {rule.name for rule in RULES} == {rule for _, rule, _ in FAULTS} | elsewhere
 
 
@@ -441,6 +503,23 @@ def test_newest_of_what_has_no_time_is_asked_back(lab: Catalog) -> None:
     (issue,) = check(plan(("pull", {**PULL, "resource": "people", "into": "staging.p", "order": "newest"})), lab, None)
     assert (issue.rule, issue.severity) == ("source_when", "clarify")
     assert "sales_api.people names no time column, so order 'newest' can't be told" in issue.message
+
+
+def test_a_sync_asks_back_what_tells_new_rows_and_which_is_which(lab: Catalog) -> None:
+    (issue,) = check(plan(("sync", {**PULL, "resource": "people", "into": "staging.p"})), lab, None)
+    assert (issue.rule, issue.severity) == ("new_can_be_told", "clarify")
+    assert "sales_api.people names no time column, so what is new can't be told" in issue.message
+    draft = lab.draft("r1")
+    odd = {"path": "/odd", "schema": {"mail": "text", "at": "timestamp"}, "time_column": "at"}
+    draft.put("source", "crm", {"kind": "rest", "resources": {"odd": odd}})
+    call = {"source": "crm", "resource": "odd", "into": "staging.odd"}
+    (issue,) = check(plan(("sync", call)), draft, None)
+    assert "crm.odd names no key" in issue.message
+    assert not check(plan(("sync", {**call, "key": ["mail"]})), draft, None)
+
+
+def test_a_sync_writes_staging_only(lab: Catalog) -> None:
+    assert told(lab, ("sync", {**PULL, "into": "sales.orders"})) == [("staging_authority", "refuse", 1)]
 
 
 def test_a_plan_without_actions_is_asked_back(lab: Catalog) -> None:
@@ -617,3 +696,16 @@ def test_the_simulation_foresees_the_schema_that_the_engine_gives(
     made = compile(action, this, other if isinstance(action, Join | Union) else None)
     assert world.tables[O] == Sight(schema_of(made))
     assert list(world.tables[O].schema) == list(made.columns)
+
+
+@pytest.mark.parametrize(
+    ("call", "rule", "message"),
+    [
+        (("load_file", {"path": "/etc/passwd", "into": "staging.x"}), "files_inside", "leads out of the lab"),
+        (("load_file", {"path": "visits.csv", "into": "core.x"}), "staging_authority", "writes staging.* only"),
+        (("export", {"table": O, "path": "a/../../x.csv"}), "exports_inside", "leads out of the lab"),
+    ],
+)
+def test_files_stay_in_the_lab(lab: Catalog, call: Call, rule: str, message: str):
+    (issue,) = check(plan(call), lab, None)
+    assert (issue.rule, issue.severity, message in issue.message) == (rule, "refuse", True)

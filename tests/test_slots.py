@@ -176,7 +176,7 @@ KEPT = View(
     queries=("daily revenue",),
     tasks=("sales refresh",),
     files=("exports/visits.csv",),
-    snapshots=("before_cleanup",),
+    snapshots={"before_cleanup": "core.orders"},
 )
 
 

@@ -32,11 +32,12 @@ FILL = (
     "INSERT INTO inv VALUES (1, 'Ann', 10.00, true, '2024-01-01', '2024-01-01 10:00:00.123456'),"
     " (2, 'O''Brien; DROP', 2.50, false, '2024-02-29', '2024-02-01 10:00:00'), (3, NULL, NULL, NULL, NULL, NULL)"
 )
+FIRST, SECOND = datetime(2024, 1, 1, 10, 0, 0, 123456), datetime(2024, 2, 1, 10)
 INVOICES: Rows = [
-    {"id": 1, "who": "Ann", "amount": 10.0, "paid": True, "day": date(2024, 1, 1), "at": datetime(2024, 1, 1, 10, 0, 0, 123456)},
-    {"id": 2, "who": "O'Brien; DROP", "amount": 2.5, "paid": False, "day": date(2024, 2, 29), "at": datetime(2024, 2, 1, 10)},
+    {"id": 1, "who": "Ann", "amount": 10.0, "paid": True, "day": date(2024, 1, 1), "at": FIRST},
+    {"id": 2, "who": "O'Brien; DROP", "amount": 2.5, "paid": False, "day": date(2024, 2, 29), "at": SECOND},
     {"id": 3, "who": None, "amount": None, "paid": None, "day": None, "at": None},
-]  # fmt: skip
+]
 TYPES = {"id": "int", "who": "text", "amount": "float", "paid": "bool", "day": "date", "at": "timestamp"}
 
 
@@ -186,7 +187,8 @@ def test_sqlite_columns_are_what_their_values_are(tmp_path: Path):
 def test_duckdb_types_become_ours(tmp_path: Path):
     with duckdb.connect(str(tmp_path / "odd.duckdb")) as base:
         base.execute(
-            "CREATE TABLE t AS SELECT 7::DECIMAL(9,0) AS whole, [1, 2] AS list, {'a': 1} AS rec, INTERVAL 3 DAY AS span, 'ab'::BLOB AS raw,"
+            "CREATE TABLE t AS SELECT 7::DECIMAL(9,0) AS whole, [1, 2] AS list, {'a': 1} AS rec, "
+            " INTERVAL 3 DAY AS span, 'ab'::BLOB AS raw,"
             " TIMESTAMPTZ '2024-01-01 10:00:00+02' AS zoned, TIMESTAMP 'infinity' AS never, TIME '10:11' AS clock"
         )
         base.execute("CREATE SCHEMA sub; CREATE TABLE sub.orders (k integer); CREATE VIEW v AS SELECT whole FROM t")

@@ -228,10 +228,10 @@ def test_an_empty_table_is_published_too(place: Place):
 
 
 def test_what_would_be_over_the_quota_is_not_kept(place: Place):
-    place.provision(quota="1 KB")
+    place.provision(quota="0.1 KB")
     result = act(place.lab, ("publish", {"table": T, "store": "mart"}))
     assert result.status == "failed"
-    assert "mart.orders needs " in result.message and "mart may hold 1 KB (1,024 bytes)" in result.message
+    assert "mart.orders needs " in result.message and "mart may hold 0.1 KB (102 bytes)" in result.message
     assert "Resize mart, archive old rows" in result.message
     assert place.lab.stores()["mart"].tables == {} and not place.outside()
     done(place.lab, ("resize", {"store": "mart", "quota": "40 MB"}))

@@ -35,5 +35,5 @@ def test_pipelines_stores_tables_and_pulls(catalog: Catalog) -> None:
 
 
 def test_what_is_no_task_is_told_with_the_nearest(catalog: Catalog) -> None:
-    with pytest.raises(PlanError, match="no task 'sales_api.order pull'; did you mean 'sales_api.orders pull'"):
+    with pytest.raises(PlanError, match=r"no task 'sales_api\.order pull'; did you mean 'sales_api\.orders pull'"):
         find("sales_api.order pull", catalog)

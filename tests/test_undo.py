@@ -18,7 +18,7 @@ from agentlab.lab import Lab
 from agentlab.models import Scripted
 from agentlab.plan import Plan
 
-O, C = "staging.orders", "staging.customers"
+O, C = "staging.orders", "staging.customers"  # noqa: E741
 COUNT = {"function": "count", "name": "orders"}
 INTO = {"source": "visits", "resource": "visits", "into": "staging.visits"}
 
@@ -28,9 +28,9 @@ CALLS: dict[str, dict[str, Any]] = {
     "load_file": {"path": "people.csv", "into": "staging.people"},
     "sync": {**INTO, "cursor": "at", "key": ["id"]},
     "describe_source": {"source": "orders"},
-    "analyze": {"table": O},
-    "suggest_fixes": {"table": O},
-    "quarantine": {"table": O, "where": "qty < 0"},
+    "analyze": {"table": C},
+    "suggest_fixes": {"table": "core.big"},
+    "quarantine": {"table": O, "where": "qty = 3"},
     "check": {"table": O, "rule": "in_range", "columns": ["qty"], "min": 0},
     "find_outliers": {"table": O, "columns": ["qty"]},
     "compare": {"table": O, "reference": "core.big"},
@@ -126,7 +126,7 @@ def _fill(lab: Lab) -> None:
     ]
     result = lab.run(Plan.from_calls(plan))
     assert result.status == "done", result.message
-    lab.query("by city", f"select city, sum(qty) as qty from {O} group by city")  # noqa: S608
+    lab.query("by city", f"select city, sum(qty) as qty from {O} group by city")
     draft = lab.catalog.draft("by-hand")
     draft.put("pipeline", "nightly sales", {"name": "nightly sales", "steps": [{"say": "sort the orders by id"}]})
     draft.commit()

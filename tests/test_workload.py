@@ -23,6 +23,7 @@ from agentlab.workload import (
     candidates,
     diagnose,
     is_current,
+    ranked,
     run_query,
     try_layout,
     tune,
@@ -246,3 +247,13 @@ def test_the_log_keeps_the_last_fifty_runs():
 )
 def test_results_are_compared_as_multisets(left: dict[str, list[object]], right: dict[str, list[object]], same: bool):
     assert (difference(pa.table(left), pa.table(right)) == "") == same
+
+
+def test_how_often_a_query_is_asked_is_what_was_said_or_how_often_it_ran():
+    doc = QueryDoc(name="q", sql="SELECT 1")
+    assert doc.weight == 1
+    for _ in range(60):
+        doc = doc.logged(2.0, 1)
+    assert (doc.weight, len(doc.runs)) == (60, 50)
+    assert doc.model_copy(update={"freq": 3.0}).weight == 3
+    assert [cost.query for cost in ranked([doc, QueryDoc(name="r", sql="")], {"r": 50.0})] == ["q", "r"]

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from agentlab.acting import compacting, diagnosing, exporting, ingestion, keeping, optimization, quality, storage, syncing, transformation
+from agentlab.acting import (
+    compacting,
+    diagnosing,
+    exporting,
+    ingestion,
+    keeping,
+    optimization,
+    quality,
+    storage,
+    syncing,
+    transformation,
+)
 from agentlab.acting.base import Outcome, Workspace, perform
 
 #: The agents' modules register with `perform` what their actions do.

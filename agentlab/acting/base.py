@@ -44,6 +44,8 @@ class Workspace:
     draft: Draft
     engine: Engine
     tell: Callable[[str], None] = _silent
+    #: What transformations are computed by: Spark, if the lab was opened with it; None is the engine.
+    compute: Engine | None = None
     #: What part of each table's rows the run has kept so far, through all that takes rows out of the table.
     kept: dict[str, Fraction] = field(default_factory=dict)
 
@@ -55,6 +57,10 @@ class Workspace:
     def read(self, name: str) -> ibis.Table:
         """A table as the run has it so far."""
         return self.engine.read(self.draft.table(name), self.root)
+
+    def operand(self, name: str) -> ibis.Table:
+        """A table as the run has it so far, to be transformed."""
+        return (self.compute or self.engine).read(self.draft.table(name), self.root)
 
     def version(self, name: str) -> int:
         """The version of a table that the run sees."""
@@ -69,7 +75,9 @@ class Workspace:
     ) -> TableDoc:
         """Store a table's next version and return its document."""
         path = self.draft.fresh(name)
-        written = self.engine.write(table, path)
+        backends, _ = table._find_backends()
+        engine = self.compute if self.compute and self.compute.con in backends else self.engine
+        written = engine.write(table, path)
         doc = TableDoc(
             path=path.relative_to(self.root).as_posix(),
             schema_=written.schema,

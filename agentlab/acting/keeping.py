@@ -151,7 +151,7 @@ def _archive(workspace: Workspace, action: Retain, leaving: ibis.Table, same: Li
     archive = workspace.read(name)
     if schema_of(archive) == schema_of(leaving):
         new = leaving.difference(archive, distinct=False)
-        leaving = new.order_by([new[action.column], *(new[c] for c in new.columns)])
+        leaving = new.order_by(list(dict.fromkeys([action.column, *new.columns])))
     both = forms.compile(Union(table=name, other=action.table), archive, leaving)
     sides = united(archive.columns, leaving.columns)
     lineage = {

@@ -13,6 +13,7 @@ from agentlab.acting.layouts import bench_of, checked, chosen, docs_of, keep, ke
 from agentlab.acting.views import Views
 from agentlab.actions import Index, Materialize, OrderBy, Partition, Recommend, Throttle
 from agentlab.actions.storage import cron_of
+from agentlab.costs import GIB, Prices
 from agentlab.layouts import Candidate, LayoutDoc
 from agentlab.limits import LimitDoc
 from agentlab.moments import upcoming
@@ -43,7 +44,17 @@ def _(action: Recommend, workspace: Workspace) -> Outcome:
     about = action.query or action.table or "the workload"
     workspace.draft.put("report", f"tuning of {about}", {"kind": "tuning", "tuning": tuning})
     head = f"layouts for {about}, the best for {action.objective} first"
-    return Outcome(f"{head}:\n{tuning}", tuning.model_dump(mode="json"))
+    months, told = _months(workspace, tuning)
+    return Outcome(f"{head}:\n{tuning}{told}", {**tuning.model_dump(mode="json"), "month": months})
+
+
+def _months(workspace: Workspace, tuning: Tuning) -> tuple[dict[str, float], str]:
+    """What keeping each layout that is truly faster costs a month, by the lab's prices; the best's in words."""
+    prices = Prices.of_lab(workspace.root)
+    faster = [measured for measured in tuning.measured if measured.status in ("kept", "beaten")]
+    months = {str(m.candidate): m.bytes / GIB * prices.of("local").month for m in faster}
+    told = [f"{name}: about {cost:.4f} {prices.currency} a month to keep" for name, cost in months.items()]
+    return months, "".join(f"\n{line}, by prices of {prices.as_of}" for line in told[:1])
 
 
 def _dearest(item: tuple[str, QueryDoc]) -> float:

@@ -27,11 +27,11 @@ def _(action: Transform, workspace: Workspace) -> Outcome:
     target = action.into or action.table
     doc, n = workspace.draft.table(action.table), workspace.version(action.table)
     other = action.other if isinstance(action, Join | Union) else None
-    table = workspace.read(action.table)
-    result = forms.compile(action, table, workspace.read(other) if other else None)
+    table = workspace.operand(action.table)
+    result = forms.compile(action, table, workspace.operand(other) if other else None)
     lineage = _lineage(action, doc, n, workspace, other, result.columns)
     broken = _broken(workspace, target, schema_of(result))
-    met = forms.matches(action, table, workspace.read(other)) if isinstance(action, Join) and other else None
+    met = forms.matches(action, table, workspace.operand(other)) if isinstance(action, Join) and other else None
     view = forms.projection(action, doc)
     if view is not None:
         update = {"projection": view, "schema_": schema_of(result), "call": call_of(action), "lineage": lineage}
@@ -43,7 +43,7 @@ def _(action: Transform, workspace: Workspace) -> Outcome:
     data |= {"breaks": [each.model_dump() for each in broken]} if broken else {}
     data |= {"matches": met._asdict()} if met else {}
     if view is None and isinstance(action, Cast):
-        data["made_missing"] = forms.counts(action, table, workspace.read(target))["made_missing"]
+        data["made_missing"] = forms.counts(action, table, workspace.operand(target))["made_missing"]
     workspace.emit("transformed", target, action=action.tool(), rows=after.rows, columns=list(after.schema_))
     removes = isinstance(action, Filter | Dedupe) and target == action.table
     why = too_many(workspace, action, doc.rows, after.rows) if removes else None

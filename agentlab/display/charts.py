@@ -69,7 +69,7 @@ def _tone(number: int, edges: Sequence[float], within: tuple[float, float] | Non
     return "" if within[0] <= middle <= within[1] else "al-out"
 
 
-def _height(count: int, most: int) -> float:
+def _height(count: float, most: float) -> float:
     return max(count / most * HEIGHT, 1.5) if count else 0.0
 
 

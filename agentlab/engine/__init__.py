@@ -14,10 +14,32 @@ from agentlab.engine.duckdb import DuckDB
 from agentlab.engine.faults import explained
 from agentlab.errors import LabError, unknown
 
-__all__ = ["DTYPES", "SQL_TYPES", "DuckDB", "Engine", "Written", "explained", "opened", "schema_of", "type_of"]
+__all__ = [
+    "DTYPES",
+    "SQL_TYPES",
+    "DuckDB",
+    "Engine",
+    "Written",
+    "check_engine",
+    "explained",
+    "opened",
+    "schema_of",
+    "type_of",
+]
 
 #: What names a Spark: one in this process, with all cores or some, or a cluster's master.
 _MASTER = re.compile(r"spark|local(\[(\d+|\*)\])?|spark://[^/\s]+:\d+")
+
+
+def check_engine(name: str) -> None:
+    """LabError for what names no engine.
+
+    >>> check_engine("sparc")
+    Traceback (most recent call last):
+    agentlab.errors.LabError: no engine 'sparc'; did you mean 'spark'? There are: duckdb, spark, local[2], spark://host:port
+    """
+    if name != "duckdb" and not _MASTER.fullmatch(name):
+        raise LabError(unknown("engine", name, ["duckdb", "spark", "local[2]", "spark://host:port"]))
 
 
 def opened(name: str, local: DuckDB) -> Engine:
@@ -25,10 +47,9 @@ def opened(name: str, local: DuckDB) -> Engine:
 
     LabError for another name, and where Spark can't be started.
     """
+    check_engine(name)
     if name == "duckdb":
         return local
-    if not _MASTER.fullmatch(name):
-        raise LabError(unknown("engine", name, ["duckdb", "spark", "local[2]", "spark://host:port"]))
     from agentlab.engine.spark import Spark
 
     return Spark(local.root, None if name == "spark" else name)

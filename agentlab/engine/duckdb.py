@@ -20,6 +20,7 @@ from agentlab.engine.faults import explained
 from agentlab.entries import TableDoc
 from agentlab.errors import LabError
 
+
 class DuckDB:
     """The default engine: one database in memory for a lab and process, one connection to it for each thread.
 

@@ -6,6 +6,7 @@ has a session of its own in it. What Ibis's SQL for Spark would mean differently
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import threading
@@ -32,7 +33,6 @@ with warnings.catch_warnings():
     try:
         import pyspark
         from pyspark.sql import SparkSession
-
 
         from agentlab.engine.sparksql import Backend, placed
     except ImportError as fault:
@@ -76,6 +76,8 @@ class Spark:
             self._session.conf.set(key, value)
         cores = self._session.sparkContext.defaultParallelism
         self._session.conf.set("spark.sql.shuffle.partitions", str(max(2, cores)))
+        # pyspark logs each failed query as JSON besides raising it.
+        logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
         self._con = Backend()
         self._con.do_connect(self._session)
 

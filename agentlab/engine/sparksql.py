@@ -21,9 +21,6 @@ import pyarrow.parquet as pq
 import sqlglot as sg
 from ibis.backends.pyspark import Backend as PySparkBackend
 from ibis.backends.sql.compilers.pyspark import PySparkCompiler
-from ibis.common.deferred import var
-from ibis.common.patterns import replace
-from ibis.backends.sql.rewrites import p
 from pyspark.sql import DataFrame
 from sqlglot import exp
 
@@ -39,8 +36,9 @@ def placed(files: Sequence[Path], columns: Sequence[str]) -> exp.Query:
     starts = accumulate((pq.read_metadata(file).num_rows for file in files[:-1]), initial=0)
     wanted = [exp.column(column, quoted=True) for column in dict.fromkeys(columns)]
     each = [
-        sg.select(*wanted, exp.alias_(exp.Add(this=exp.Literal.number(start), expression=_ROW), place))
-        .from_(_scan(file))
+        sg.select(*wanted, exp.alias_(exp.Add(this=exp.Literal.number(start), expression=_ROW), place)).from_(
+            _scan(file)
+        )
         for file, start in zip(files, starts, strict=True)
     ]
     return exp.union(*each, distinct=False) if len(each) > 1 else each[0]

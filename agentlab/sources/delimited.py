@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -167,11 +167,11 @@ def _parsed(lines: Sequence[str], delimiter: str) -> Iterator[tuple[list[str], i
 def _open(path: Path) -> IO[bytes]:
     with path.open("rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
-    return gzip.open(path) if zipped else path.open("rb")
+    return cast(IO[bytes], gzip.open(path) if zipped else path.open("rb"))
 
 
 def _text(path: Path, encoding: str) -> io.TextIOWrapper:
-    return io.TextIOWrapper(_open(path), encoding=encoding)  # type: ignore[type-var]
+    return io.TextIOWrapper(_open(path), encoding=encoding)
 
 
 def _encoding(path: Path) -> str:
@@ -241,9 +241,7 @@ def _batches(path: Path, layout: Layout, rejected: list[Rejected] | None) -> Ite
         return "skip"
 
     parse = pacsv.ParseOptions(delimiter=layout.delimiter, newlines_in_values=True, invalid_row_handler=invalid)
-    options = pacsv.ReadOptions(
-        column_names=layout.names, skip_rows=layout.skip, block_size=_BLOCK, use_threads=False
-    )
+    options = pacsv.ReadOptions(column_names=layout.names, skip_rows=layout.skip, block_size=_BLOCK, use_threads=False)
     convert = pacsv.ConvertOptions(
         column_types=dict.fromkeys(layout.names, pa.string()), null_values=[""], strings_can_be_null=True
     )

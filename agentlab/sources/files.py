@@ -33,7 +33,7 @@ def load(root: Path, path: str, format: str | None = None) -> Fetched:
     """
     file = data_file(root, path)
     format = format or format_of(path) or _sniffed(file)
-    if file.is_dir() and format != "parquet":
+    if file.is_dir() and (format != "parquet" or not any(file.rglob("*.parquet"))):
         raise PlanError(f"{path!r} is a folder; only one of Parquet files can be read, else name a file in it")
     try:
         return _READERS[format](file)

@@ -89,15 +89,16 @@ def _kind(way: str) -> ColumnType:
 
 
 def _spells(way: str, text: str) -> bool:
-    return bool(re.search(_PATTERNS.get(way, _DAY), text)) and (way not in _DAYS or _is_day(text, way))
-
-
-def _is_day(text: str, spelled: str) -> bool:
+    if not re.search(_PATTERNS.get(way, _DAY), text):
+        return False
     try:
-        datetime.strptime(text, spelled)
+        if way == "timestamp":
+            _moment(text)
+        elif way in _DAYS:
+            datetime.strptime(text, way)
     except ValueError:
         return False
-    return True
+    return way != "int" or -(2**63) <= int(text) < 2**63
 
 
 def _holds(way: str, values: pa.Array) -> bool:

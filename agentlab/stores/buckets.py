@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from agentlab.stores.streams import arrow_schema
 
 #: Days after which what an upload that broke off left behind is removed, and what is no longer current.
 UPLOADS, OLD_VERSIONS = 7, 30
+
+#: Files that are sent at once.
+_AT_ONCE = 8
 
 #: How a bucket says that agentlab made it.
 _TAG = "agentlab"
@@ -81,17 +85,26 @@ def remove_empty(location: str) -> bool:
 
 
 def send(folder: Path, location: str) -> None:
-    """Copy a folder's files up, below the location."""
-    with reaching(location):
-        pafs.copy_files(
-            str(folder), bucket_of(location).path, destination_filesystem=filesystem(location), use_threads=True
-        )
+    """Copy a folder's files up, below the location, several at once. S3 has no folders, so none is made."""
+    above, files = bucket_of(location).path, filesystem(location)
+
+    def up(path: Path) -> None:
+        key = f"{above}/{path.relative_to(folder).as_posix()}"
+        pafs.copy_files(str(path), key, destination_filesystem=files, use_threads=False)
+
+    with reaching(location), ThreadPoolExecutor(_AT_ONCE) as pool:
+        list(pool.map(up, sorted(path for path in folder.rglob("*") if path.is_file())))
 
 
 def remove(location: str) -> None:
     """Delete all that lies below a location."""
+    place = bucket_of(location)
     with reaching(location):
-        filesystem(location).delete_dir(bucket_of(location).path)
+        client = _client()
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=f"{place.prefix}/"):
+            keys = [{"Key": found["Key"]} for found in page.get("Contents", [])]
+            if keys:
+                client.delete_objects(Bucket=place.bucket, Delete={"Objects": keys, "Quiet": True})
 
 
 def names(location: str) -> list[str]:

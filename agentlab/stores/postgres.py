@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import ibis
 import pyarrow as pa
@@ -132,11 +132,13 @@ def connected(root: Path, store: StoreDoc) -> Iterator[Any]:
             yield cursor
             connection.commit()
     except adbc_driver_manager.Error as fault:
-        raise _explained(store, fault) from None
+        raise _explained(store, fault, urlsplit(url).password) from None
 
 
-def _explained(store: StoreDoc, fault: Any) -> PlanError | LabError:
+def _explained(store: StoreDoc, fault: Any, secret: str | None) -> PlanError | LabError:
     why = str(fault).partition("ERROR:")[2] or str(fault)
+    for spelled in {secret, unquote(secret)} if secret else ():
+        why = why.replace(spelled, "***")
     first = why.strip().splitlines()[0]
     if str(getattr(fault, "sqlstate", "") or "").startswith(_OF_THE_DATA):
         return PlanError(f"{store.name} can't keep the rows: {first}")

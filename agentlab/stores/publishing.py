@@ -136,7 +136,7 @@ def _sent(folder: Path, store: StoreDoc, short: str, run: str, copy: Copy) -> Co
 def _read(engine: Engine, root: Path, store: StoreDoc, copy: Copy) -> ibis.Table:
     if copy.format == "postgres":
         return postgres.read(engine, root, store, copy)
-    if store.remote:
+    if store.remote and (copy.rows or not copy.partition_by):
         return streamed(engine, buckets.dataset(copy), copy)
     return copies.read(engine, root, [copy])
 

@@ -104,7 +104,7 @@ def ours_analysis(path: str) -> dict[str, Any]:
 
     con = _view(path)
     return _timed(
-        lambda: [f.count for f in analyze(SimpleNamespace(con=con), con.table("orders"), "orders").findings], 3
+        lambda: [f.count for f in analyze(SimpleNamespace(con=con), con.table("orders"), "orders").findings], 2
     )
 
 

@@ -19,7 +19,7 @@ KINDS: dict[Role, tuple[EntryKind, ...]] = {
     "ingestion": ("sync",),
     "quality": ("check",),
     "transformation": (),
-    "storage": ("store", "schedule", "retention", "snapshot"),
+    "storage": ("store", "schedule", "retention", "snapshot", "export"),
     "optimization": ("layout", "limit"),
 }
 TOLD: tuple[EntryKind, ...] = ("report", "review", "query")
@@ -80,7 +80,12 @@ def _was_there(lab: Lab, change: Change) -> bool:
     """Whether a table holds what an earlier version of it held: storage brings back, and changes no cell."""
     now = lab.catalog.version("table", change.name, change.after or 0)
     past = [entry for entry in lab.catalog.history("table", change.name) if entry.n < now.n]
-    return any(entry.doc["path"] == now.doc["path"] for entry in past)
+    return any(_content(entry) == _content(now) for entry in past)
+
+
+def _content(entry: Entry) -> list[object]:
+    """The files of a version, and how they are read."""
+    return [entry.doc.get(key) for key in ("path", "projection", "schema")]
 
 
 def _same_cells(lab: Lab, change: Change) -> bool:
