@@ -207,7 +207,7 @@ def tokens(intent: str) -> list[Token]:
     >>> [(t.kind, t.value) for t in tokens("keep 10k rows since May 3, 2024 at 6:30pm")][1::2]
     [('number', '10000'), ('word', 'since'), ('word', 'at')]
     """
-    found = []
+    found: list[Token] = []
     for match in _TOKEN.finditer(intent):
         kind = str(match.lastgroup)
         value = _READ.get(kind, lambda text: text)(match[0])

@@ -139,7 +139,7 @@ def _plausible(data: Data, texts: list[str], rows: int) -> dict[str, frozenset[s
         return every
     asks = [{"filled": f"COUNT({quote(name)})", **_counted(_readings(quote(name)))} for name in texts]
     columns = ", ".join(map(quote, texts))
-    percent = 100 * SAMPLE / rows
+    percent = min(100.0, 100 * SAMPLE / rows)
     part = f"(SELECT {columns} FROM {data.name} USING SAMPLE {percent:.9f} PERCENT (bernoulli))"  # noqa: S608
     found = _answers(Data(data.con, part, data.columns), asks)
     enough = {name: got for name, got in zip(texts, found, strict=True) if got["filled"] >= SAMPLE // 50}

@@ -354,9 +354,7 @@ _FORMS: dict[type[exp.Expr], Callable[[Any, Types], exp.Expr]] = {
     **{exp.Asin: _arc("asin"), exp.Acos: _arc("acos"), exp.Trunc: _trunc},
     **{exp.Floor: lambda n, k: rounded_off("floor", n.this), exp.Ceil: lambda n, k: rounded_off("ceil", n.this)},
     **{exp.Sign: lambda n, k: typed(call("sign", n.this), "bigint")},
-    exp.IsNan: lambda n, k: either(
-        exp.Is(this=n.this.copy(), expression=exp.null()), exp.null(), call("isnan", n.this)
-    ),
+    exp.IsNan: _isnan,
     exp.IsInf: lambda n, k: exp.EQ(this=call("abs", n.this), expression=typed(exp.convert("inf"), "double")),
     **{exp.DPipe: _piped, exp.Concat: _concat, exp.ConcatWs: _concat_ws, exp.Substring: _substring},
     **{exp.Left: _left, exp.Right: _right, exp.SplitPart: _split_part, exp.Like: _like, exp.ILike: _like},

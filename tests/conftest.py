@@ -24,6 +24,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Compiling queries for speed costs more than tests of a few rows take.
+    os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
     config.addinivalue_line("markers", "differs(reason): what Spark does otherwise than DuckDB, and why")
     config.addinivalue_line("markers", "million: compares the engines on a million rows; for `make test-spark`")
 

@@ -84,4 +84,4 @@ def test_moments_are_compared_as_numbers_and_truth_as_categories() -> None:
     days = np.arange("2026-01-01", "2026-04-11", dtype="datetime64[D]")
     found = drift({"at": days + 60, "ok": [True] * 100}, {"at": days, "ok": [n % 2 == 0 for n in range(100)]})
     assert {one.column: (one.test, one.drifted) for one in found.columns} == {"at": ("ks", True), "ok": ("chi2", True)}
-    assert dict((name, shares) for name, *shares in found.columns[1].moved) == {"false": [0.5, 0.0], "true": [0.5, 1.0]}
+    assert {name: shares for name, *shares in found.columns[1].moved} == {"false": [0.5, 0.0], "true": [0.5, 1.0]}

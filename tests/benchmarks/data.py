@@ -21,7 +21,7 @@ def figures(program: str, rows: int) -> dict[str, Any]:
     """Run one, show what it prints, and read its last line."""
     command = [sys.executable, str(HERE / program), "--rows", str(rows)]
     last = ""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:  # noqa: S603
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
         for line in running.stdout or ():
             print(line, end="", flush=True)
             last = line.strip() or last

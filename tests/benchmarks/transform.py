@@ -3,7 +3,7 @@
     python tests/benchmarks/transform.py [--rows 10000000] [--repeat 3] [--only derive,sort]
 
 Ours reads a version, compiles the action and writes the next version; by hand it is one COPY that keeps the order of
-rows, too. The two take turns, and the median of their ratios counts: 1 is as fast, above 1 is slower. Both must leave as
+rows, too. The two take turns, and the median of their ratios counts: 1 is as fast, above 1 slower. Both must leave as
 many rows. The last line is JSON: `transform_worst_vs_sql`, and the ratios.
 """
 
