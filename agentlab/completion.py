@@ -78,6 +78,7 @@ class _Context:
     def __init__(self, linked: Linked, view: View) -> None:
         self.view = view
         self.mentioned = [t for t in view.tables if t in (linked.slots[s] for s in linked.of("t")) and _said(t, linked)]
+        self.stores = [linked.slots[slot] for slot in linked.of("o") if slot in linked.text]
         self.table: str | None = None
         self.store: str | None = None
         self.new: set[str] = set()
@@ -155,8 +156,11 @@ class _Context:
         if field not in arguments:
             listed = {"store": self.view.stores, "task": _tasks(self.view)}
             known = list(self.view.scheduled if name in _OF_SCHEDULES else listed[field])
-            if self.store:
-                known = [self.store if field == "store" else f"{self.store} refresh"]
+            if self.store or len(self.stores) == 1:
+                store = self.store or self.stores[0]
+                known = [store if field == "store" else f"{store} refresh"]
+            elif field == "task" and len(self.mentioned) == 1:
+                known = [f"{self.mentioned[0]} refresh"]
             if len(known) != 1:
                 return clarify(field, known)
             arguments[field] = known[0]

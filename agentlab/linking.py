@@ -48,6 +48,8 @@ _IDENTIFIER = re.compile(
     r"\w*_\w+|\w+\.\w+(?:\.\w+)*|[a-z]+[A-Z]\w*|[A-Za-z]+\d\w*|(?:[A-Z][a-z]+){2,}\w*|[A-Z]{2,}\w*"
 )
 _MOST_WORDS = 32
+#: What a task's name has in common with all its like: alone these words point at none.
+_OF_ANY_TASK = ("refresh", "pull")
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ class Index:
         if kind != "v":
             for word in words:
                 partial = self.partial.setdefault(word, [])
-                if len(word) > 2 and (kind, name) not in partial:
+                if len(word) > 2 and (kind, name) not in partial and not (kind == "k" and word in _OF_ANY_TASK):
                     partial.append((kind, name))
 
 
@@ -191,6 +193,8 @@ def _names(view: View) -> Iterator[tuple[str, str, str]]:
     tasks = dict.fromkeys((*view.scheduled, *view.tasks))
     for kind, names in (("o", view.stores), ("q", view.queries), ("k", tasks), ("p", view.snapshots)):
         yield from ((kind, name, name) for name in names)
+    # Of `staging.orders refresh` people say "the orders refresh".
+    yield from (("k", task, re.sub(r"\w+\.(?=\w)", "", task)) for task in tasks if "." in task)
     for path in view.files:
         yield from (("f", path, alias) for alias in (path, PurePosixPath(path).name, PurePosixPath(path).stem))
     for table, origins in view.origins.items():

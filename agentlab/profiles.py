@@ -299,8 +299,9 @@ def _present(column: ColumnProfile) -> str:
 
 
 def _countable(column: ColumnProfile, rows: int) -> bool:
-    near_unique = 10 * column.distinct >= 9 * (rows - column.missing) and (column.identifies or column.type == "int")
-    return rows <= EXACT_ROWS or column.distinct <= FEW or near_unique
+    # An estimate may be a tenth off, so what may be a key is counted from half as many values as rows on.
+    may_be_key = 2 * column.distinct >= rows - column.missing and (column.identifies or column.type == "int")
+    return rows <= EXACT_ROWS or column.distinct <= FEW or may_be_key
 
 
 def _edges(column: ColumnProfile) -> tuple[float, ...]:

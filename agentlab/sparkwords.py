@@ -34,7 +34,7 @@ def for_spark(tree: exp.Expr, schema: Schema | None) -> exp.Expr:
     """The tree for Spark; the one given stays as it is.
 
     >>> for_spark(exp.Log(this=exp.column("x")), {"x": "float"}).sql("spark")
-    'IF(`x` <= 0, RAISE_ERROR(\\'[INVALID_VALUE] a logarithm of nothing or less\\'), LOG10(`x`))'
+    "IF(x <= 0, RAISE_ERROR('[INVALID_VALUE] a logarithm of nothing or less'), LOG10(x))"
     """
     tree = exp.Paren(this=tree.copy())
     known = dict(types(tree, schema))

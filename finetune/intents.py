@@ -568,9 +568,7 @@ def schedule(s: Speaker) -> Filled:
         raise Unfit
     task = s.r.choice(s.scene.view.tasks)
     phrase, when = speech.moment(s.r)
-    return {"task": s.r.choice(["the ", "the ", "our ", ""]) + task, "when": phrase}, _call(
-        "schedule", task=task, when=when
-    )
+    return {"task": speech.task(s.r, task), "when": phrase}, _call("schedule", task=task, when=when)
 
 
 def _on_query(name: str, **more: Any) -> Callable[[Speaker], Filled]:
@@ -594,7 +592,12 @@ def _abstains(name: str, **about: str) -> Callable[[Speaker], Filled]:
         c = s.pick()
         task = s.r.choice(s.scene.view.tasks or ("sales refresh",))
         store = s.r.choice(s.scene.view.stores or ("sales",))
-        said = {"column": s.say(c), "task": f"the {task}", "table": speech.table(s.r, s.scene.table), "store": store}
+        said = {
+            "column": s.say(c),
+            "task": speech.task(s.r, task),
+            "table": speech.table(s.r, s.scene.table),
+            "store": store,
+        }
         return said, _call(name, **about)
 
     return made

@@ -218,7 +218,7 @@ def export_path(s: Speaker) -> Filled:
 def task(name: str) -> Key:
     def made(s: Speaker) -> Filled:
         known = some(s, s.scene.view.scheduled)
-        return {"task": s.r.choice(["the ", "the ", "our ", ""]) + known}, call(name, task=known)
+        return {"task": speech.task(s.r, known)}, call(name, task=known)
 
     return made
 
@@ -226,7 +226,9 @@ def task(name: str) -> Key:
 def schedule_zone(s: Speaker) -> Filled:
     known = some(s, s.scene.view.tasks)
     (phrase, when), (said, zone) = speech.moment(s.r), speech.zone(s.r)
-    return {"task": f"the {known}", "when": phrase, "zone": said}, call("schedule", task=known, when=when, zone=zone)
+    return {"task": speech.task(s.r, known), "when": phrase, "zone": said}, call(
+        "schedule", task=known, when=when, zone=zone
+    )
 
 
 def retain(then: str | None, column: bool) -> Key:

@@ -324,13 +324,16 @@ def make(r: random.Random) -> Scene:
         third, more = make_table(r)
         if third not in tables:
             tables[third] = more
+    sources, stores = _sources(r, table), tuple(r.sample(STORES, r.choice([0, 0, 1, 1, 2])))
+    pulls = [f"{source}.{resource} pull" for source, resources in sources.items() for resource in resources]
+    tasks = tuple(dict.fromkeys([*_pipelines(r), *(f"{name} refresh" for name in (*stores, *tables)), *pulls]))
     view = View(
         tables={name: _schema(cols) for name, cols in sorted(tables.items(), key=lambda _: r.random())},
-        sources=_sources(r, table),
-        stores=tuple(r.sample(STORES, r.choice([0, 0, 1, 1, 2]))),
+        sources=sources,
+        stores=stores,
         queries=_queries(r, list(tables)),
-        tasks=(tasks := _tasks(r)),
-        scheduled=tuple(t for t in tasks if r.random() < 0.6),
+        tasks=tasks,
+        scheduled=tuple(r.sample(tasks, min(len(tasks), r.choice([0, 1, 1, 2])))),
         files=_files(r),
         snapshots=_snapshots(r, table),
         values={name: {c.name: c.values for c in cols if c.values} for name, cols in tables.items()},
@@ -413,6 +416,6 @@ def _snapshots(r: random.Random, table: str) -> dict[str, str]:
     return {r.choice([own, snapshot_name(r), snapshot_name(r)]): table for _ in range(r.choice([0, 0, 1, 1, 2]))}
 
 
-def _tasks(r: random.Random) -> tuple[str, ...]:
+def _pipelines(r: random.Random) -> tuple[str, ...]:
     kinds = ["refresh", "pipeline", "pull", "report", "load", "update"]
     return tuple(sorted({f"{r.choice(STORES)} {r.choice(kinds)}" for _ in range(r.choice([0, 1, 1, 2]))}))

@@ -189,6 +189,12 @@ def value(r: random.Random, known: tuple[str, ...] = ()) -> tuple[str, str]:
     return (quoted(r, text) if r.random() < 0.5 else text), text
 
 
+def task(r: random.Random, name: str) -> str:
+    """A task as people name it: "the orders refresh" for `staging.orders refresh`."""
+    said = name if r.random() < 0.15 else spoken(re.sub(r"\w+\.(?=\w)", "", name))
+    return r.choice(["the ", "the ", "our ", ""]) + said
+
+
 def file(r: random.Random, path: str) -> str:
     """A file as people name it: by its path, its name, or what is in it."""
     name = path.rpartition("/")[2]

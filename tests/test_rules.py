@@ -183,6 +183,15 @@ SOUND: list[list[Call]] = [
     [("export", {"table": O}), ("export", {"table": O, "path": "out/o.xlsx"})],
     [("refuse", {"reason": "no"})],
     [
+        ("check", {"table": O, "rule": "in_set", "columns": ["qty"], "values": [1, 2]}),
+        ("check", {"table": O, "rule": "references", "columns": ["customer_id"], "other": "customers"}),
+        ("check", {"table": O, "rule": "compares", "columns": ["day"], "operator": "<=", "than": "at"}),
+        ("check", {"table": O, "rule": "matches", "columns": ["status"], "pattern": "[a-z]+"}),
+        ("check", {"table": O, "rule": "fresh", "columns": ["at"], "within": "2 days"}),
+        ("find_outliers", {"table": O, "columns": ["price"], "method": "mad"}),
+        ("compare", {"table": O, "reference": "customers", "columns": ["status"]}),
+    ],
+    [
         ("compact", {"table": O}),
         ("throttle", {"source": "sales_api", "rows_per_second": 100}),
         ("materialize", {"query": "daily revenue", "name": "revenue", "refresh": "nightly"}),
