@@ -9,7 +9,7 @@ import hashlib
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import reduce
+from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
@@ -96,7 +96,21 @@ def fresh(folder: Path) -> Path:
 
 def read(engine: Engine, root: Path, copies: Sequence[Copy]) -> ibis.Table:
     """The rows of all the copies, one below the other; LabError when the files of one are gone."""
-    return reduce(lambda above, below: above.union(below), [_read(engine, root, copy) for copy in copies])
+    return _below([_read(engine, root, *alike) for alike in _alike(copies)])
+
+
+def _alike(copies: Sequence[Copy]) -> Iterator[list[Copy]]:
+    """Neighbours that one scan can read: Parquet files in no folders by value, of the same columns."""
+    for _, group in groupby(copies, lambda c: c.path if c.partition_by or c.format != "parquet" else c.types):
+        yield list(group)
+
+
+def _below(tables: Sequence[ibis.Table]) -> ibis.Table:
+    """One below the other, by halves: a query over hundreds of parts isn't hundreds deep."""
+    if len(tables) == 1:
+        return tables[0]
+    middle = len(tables) // 2
+    return _below(tables[:middle]).union(_below(tables[middle:]))
 
 
 def fingerprint(engine: Engine, table: ibis.Table) -> tuple[int, int]:
@@ -193,22 +207,26 @@ def _prove(engine: Engine, view: str, written: ibis.Table, columns: Sequence[str
         )
 
 
-def _read(engine: Engine, root: Path, copy: Copy) -> ibis.Table:
+def _read(engine: Engine, root: Path, *parts: Copy) -> ibis.Table:
+    copy = parts[0]
     schema = ibis.schema(copy.types)
     if copy.partition_by and not copy.rows:
         # There is no folder for a value that no row has.
         nothing = ", ".join(f"CAST(NULL AS {sql_type(t)}) AS {name(c)}" for c, t in schema.items())
-        return ops.SQLQueryResult(f"SELECT {nothing} WHERE false", schema, engine.con).to_expr()  # noqa: S608
-    if not (root / copy.path).exists():
-        raise LabError(f"the files of a copy are gone: {copy.path}; publish or build it again")
+        return ops.SQLQueryResult(f"SELECT {nothing} WHERE false", schema, engine.con).to_expr()
+    for part in parts:
+        if not (root / part.path).exists():
+            raise LabError(f"the files of a copy are gone: {part.path}; publish or build it again")
     chosen = ", ".join(f"CAST({name(c)} AS {sql_type(t)}) AS {name(c)}" for c, t in schema.items())
-    place = _attached(engine, root, copy) if copy.format == "duckdb" else _parquet(root, copy)
+    place = _attached(engine, root, copy) if copy.format == "duckdb" else _parquet(root, *parts)
     return ops.SQLQueryResult(f"SELECT {chosen} FROM {place}", schema, engine.con).to_expr()  # noqa: S608
 
 
-def _parquet(root: Path, copy: Copy) -> str:
+def _parquet(root: Path, *parts: Copy) -> str:
+    copy = parts[0]
     if not copy.partition_by:
-        return f"read_parquet({quoted(str(_file(root, copy)))}, hive_partitioning = false)"
+        listed = ", ".join(quoted(str(_file(root, part))) for part in parts)
+        return f"read_parquet([{listed}], hive_partitioning = false)"
     schema = ibis.schema(copy.types)
     types = ", ".join(f"{quoted(c)}: {quoted(sql_type(schema[c]))}" for c in copy.partition_by)
     files = quoted(str((root / copy.path).resolve() / "**" / "*.parquet"))

@@ -21,6 +21,8 @@ FORMATS: dict[str, str] = {
 }
 #: Folders of the lab's own.
 OWN = frozenset({"tables", "stores", "layouts", "secrets", "tmp", "sources", "slots"})
+#: What a lab is set up by; a table written there would be taken for its settings when it is next opened.
+_SETTINGS = frozenset({"policy.yaml", "prices.yaml"})
 #: What the lab's own databases end with.
 _DATABASES = (".sqlite", ".sqlite-wal", ".sqlite-shm")
 #: The formats that a table can be exported in, and how such files are called.
@@ -96,7 +98,8 @@ def _inside(path: str) -> str:
         raise PlanError(f"{path!r} leads out of the lab; an export goes into the lab's folder, like exports/orders.csv")
     if path.endswith("/") or not path.isprintable() or not parts or any(len(part.encode()) > 200 for part in parts):
         raise PlanError(f"{path[:100]!r} is no file's name; write e.g. exports/orders.csv")
-    if parts[0] in OWN or any(part.startswith(".") for part in parts) or parts[-1].endswith(_DATABASES):
+    own = parts[0] in OWN or (len(parts) == 1 and parts[0] in _SETTINGS) or parts[-1].endswith(_DATABASES)
+    if own or any(part.startswith(".") for part in parts):
         raise PlanError(f"{path!r} is in a place of the lab's own; write e.g. exports/{parts[-1].lstrip('.')}")
     return PurePosixPath(path).as_posix()
 

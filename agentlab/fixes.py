@@ -1,7 +1,7 @@
 """From a quality report to a plan that mends what can be mended, in the order in which it must happen.
 
-Only what has one right answer is mended: a surplus copy goes, an impossible value is set aside with its row, a number
-written as text becomes a number. Nothing is invented: what is missing stays missing, and is said to.
+Only what has one right answer is mended by itself: a surplus copy goes, an impossible value is set aside with its row,
+a number written as text becomes a number. Values are invented only for who asks for suggestions, as guesses.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from agentlab.plan import Plan
 from agentlab.profiles import ColumnProfile
 from agentlab.quality import Finding, Report, absurd, misspelled, score
 
+#: A column with a larger share of missing values than this isn't filled by a guess.
+MOST_GUESSED = 0.5
+
 #: So many single values are replaced at most; a longer plan is nobody's to read.
 RESPELLED = 10
 
@@ -28,19 +31,23 @@ class Fixes(NamedTuple):
     left: list[Finding]
 
 
-def suggest_fixes(report: Report) -> Fixes:
+def suggest_fixes(report: Report, guess: bool = False) -> Fixes:
     """The plan to run on the table of the report, as it is: trim and respell, set unreadable texts aside, cast, set
-    impossible and absurd values aside, and last remove copies, since trimming and casting may make equal what wasn't.
+    impossible and absurd values aside, and then remove copies, since trimming and casting may make equal what wasn't.
+
+    With `guess` it ends with typical values for missing ones: the median of numbers, the most frequent of categories.
     """
-    steps = [step for stage in _stages(report) for finding in report.findings for step in stage(report, finding)]
-    left = [_left(finding) for finding in report.findings if not _mended(report, finding)]
+    stages = (*_stages(report), *([_typical] if guess else []))
+    steps = [step for stage in stages for finding in report.findings for step in stage(report, finding)]
+    stays = [f for f in report.findings if _unpromised(report, f) or not any(stage(report, f) for stage in stages)]
+    left = [_left(finding) for finding in stays]
     return Fixes(Plan(actions=tuple(action for action, _ in steps)), [why for _, why in steps], left)
 
 
-def expected_score(report: Report) -> float:
+def expected_score(report: Report, guess: bool = False) -> float:
     """The score that the table would have after the suggested fixes, estimated without running them."""
     gone = sum(f.faults for f in report.findings if _mended(report, f) and _takes_rows(f))
-    return score(suggest_fixes(report).left, report.rows - gone, len(report.columns))
+    return score(suggest_fixes(report, guess).left, report.rows - gone, len(report.columns))
 
 
 def is_safe(action: Action) -> bool:
@@ -119,6 +126,23 @@ def _once(report: Report, finding: Finding) -> list[Step]:
     return [(Dedupe(table=report.table), f"{finding.count:,} rows are copies; one of each stays")]
 
 
+def _typical(report: Report, finding: Finding) -> list[Step]:
+    """A value for the missing ones, where few are missing and one is typical."""
+    if finding.kind != "missing" or finding.count > MOST_GUESSED * report.rows:
+        return []
+    column = report.column(finding.column or "")
+    if column.identifies or column.pattern or finding.severity == "error":
+        return []
+    if column.number and column.quantiles:
+        method: Literal["median", "mode"] = "median"
+    elif column.type in ("text", "bool") and column.top and column.distinct * 2 <= report.rows - column.missing:
+        method = "mode"
+    else:
+        return []
+    why = f"a guess: nobody knows the {finding.count:,} missing values of {column.name}, and the {method} is typical"
+    return [(Fill(table=report.table, column=column.name, method=method), why)]
+
+
 #: The order of a cure. A stage looks at every finding before the next stage begins.
 _STAGES = (_trim, _read, _possible, _plausible, _once)
 
@@ -138,10 +162,12 @@ def _takes_rows(finding: Finding) -> bool:
 
 
 def _mended(report: Report, finding: Finding) -> bool:
-    if finding.kind == "format":
-        # Trimming may mend some malformed cells and not others, so of those nothing is promised.
-        return not report.column(finding.column or "").pattern and bool(_trim(report, finding))
-    return any(stage(report, finding) for stage in _stages(report))
+    return not _unpromised(report, finding) and any(stage(report, finding) for stage in _stages(report))
+
+
+def _unpromised(report: Report, finding: Finding) -> bool:
+    """Trimming may mend some malformed cells and not others, so of those nothing is promised."""
+    return finding.kind == "format" and bool(report.column(finding.column or "").pattern)
 
 
 def _left(finding: Finding) -> Finding:

@@ -13,7 +13,7 @@ from agentlab.entries import Entries
 BUDGET = "all layouts"
 
 #: In bytes: what layouts may always take together, however small the tables are.
-LEAST_TOTAL = 64 * 2**20
+LEAST_TOTAL = 2**30
 
 
 class LimitDoc(BaseModel):

@@ -17,7 +17,8 @@ import ibis.expr.datatypes as dt
 import pyarrow as pa
 from sqlglot import exp
 
-from agentlab.engine import explained
+from agentlab.engine import explained, type_of
+from agentlab.sparkqueries import batches, spark_query
 
 #: In rows: how many distinct values are counted at once.
 PART = 4_000_000
@@ -73,6 +74,31 @@ class Data:
         selected = ", ".join(f"{expression} AS m{i}" for i, expression in enumerate(asked))
         return list(self.ask(f"SELECT {selected} FROM {self.name}")[0].values())  # noqa: S608
 
+    def within(self, source: str) -> Data:
+        """A part of the same table, by what goes after FROM."""
+        return type(self)(self.con, source, self.columns)
+
+
+class SparkData(Data):
+    """A table that Spark answers for, to the questions in DuckDB's SQL. Only what `APPROX_COUNT_DISTINCT` says differs.
+
+    Quantiles and medians are exact, for which Spark holds the distinct values of one column in memory.
+    """
+
+    def arrow(self, query: str) -> pa.Table:
+        """What a query returns, as Arrow data."""
+        schema = {name: type_of(dtype) for name, dtype in self.columns.items()}
+        with explained():
+            return self.con.answer(spark_query(query, schema))
+
+    def measure(self, expressions: Iterable[str]) -> list[Any]:
+        """One aggregate over the table: the value of each expression, in order. It takes Spark several."""
+        asked = list(expressions)
+        found: dict[int, Any] = {}
+        for batch in batches(asked):
+            found |= zip(batch, super().measure(asked[i] for i in batch), strict=True)
+        return [found[i] for i in range(len(asked))]
+
 
 @contextmanager
 def opened(engine: Connected, table: ibis.Table) -> Iterator[Data]:
@@ -80,7 +106,8 @@ def opened(engine: Connected, table: ibis.Table) -> Iterator[Data]:
     name = ibis.util.gen_name("profiled")
     engine.con.create_view(name, table)
     try:
-        yield Data(engine.con, name, dict(table.schema().items()))
+        kind = SparkData if engine.con.name == "pyspark" else Data
+        yield kind(engine.con, name, dict(table.schema().items()))
     finally:
         engine.con.drop_view(name)
 

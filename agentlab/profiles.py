@@ -141,7 +141,7 @@ def _plausible(data: Data, texts: list[str], rows: int) -> dict[str, frozenset[s
     columns = ", ".join(map(quote, texts))
     percent = min(100.0, 100 * SAMPLE / rows)
     part = f"(SELECT {columns} FROM {data.name} USING SAMPLE {percent:.9f} PERCENT (bernoulli))"  # noqa: S608
-    found = _answers(Data(data.con, part, data.columns), asks)
+    found = _answers(data.within(part), asks)
     enough = {name: got for name, got in zip(texts, found, strict=True) if got["filled"] >= SAMPLE // 50}
     seen = {n: frozenset(k for k, v in got.items() if 4 * v >= got["filled"]) for n, got in enough.items()}
     return every | seen

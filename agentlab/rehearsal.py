@@ -76,7 +76,7 @@ def _tried(plan: Plan, workspace: Workspace) -> Iterator[Step]:
 def reaches_out(action: Action, draft: Draft) -> bool:
     """Whether carrying an action out is seen outside of the lab's folder, even if its run never commits."""
     if isinstance(action, Pull | Sync | DescribeSource):
-        return draft.get("source", action.source).doc["kind"] != "frame"
+        return bool(draft.get("source", action.source).doc["kind"] != "frame")
     if isinstance(action, Provision):
         return action.format == "postgres" or "://" in (action.location or "")
     if isinstance(action, Publish):

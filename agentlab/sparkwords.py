@@ -118,6 +118,15 @@ def _concat_ws(node: exp.Expr, known: Types) -> exp.Expr:
     return call("concat_ws", separator, *(_shown(part, known) for part in parts))
 
 
+def _trim(node: exp.Expr, known: Types) -> exp.Expr:
+    """Spark's own takes away one kind of space only."""
+    return node if node.args.get("expression") else exp.Trim(**{**node.args, "expression": exp.convert(_SPACES)})
+
+
+#: What Unicode calls a space, its class Zs.
+_SPACES = " \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
+
+
 def _int(number: exp.Expr) -> exp.Expr:
     return number if isinstance(number, exp.Literal) else typed(number, "int")
 
@@ -356,7 +365,7 @@ _FORMS: dict[type[exp.Expr], Callable[[Any, Types], exp.Expr]] = {
     **{exp.Sign: lambda n, k: typed(call("sign", n.this), "bigint")},
     exp.IsNan: _isnan,
     exp.IsInf: lambda n, k: exp.EQ(this=call("abs", n.this), expression=typed(exp.convert("inf"), "double")),
-    **{exp.DPipe: _piped, exp.Concat: _concat, exp.ConcatWs: _concat_ws, exp.Substring: _substring},
+    **{exp.DPipe: _piped, exp.Concat: _concat, exp.ConcatWs: _concat_ws, exp.Substring: _substring, exp.Trim: _trim},
     **{exp.Left: _left, exp.Right: _right, exp.SplitPart: _split_part, exp.Like: _like, exp.ILike: _like},
     **{exp.RegexpLike: _matches, exp.RegexpFullMatch: _matches_whole},
     **{exp.RegexpExtract: _regexp_extract, exp.RegexpReplace: _regexp_replace},

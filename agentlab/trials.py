@@ -38,7 +38,7 @@ LEAST_ROUNDS, MORE_ROUNDS, QUICK, NEAR = 5, 15, 10.0, 1.5
 
 #: A layout may take this many times the bytes of the table (of a result: of the tables that it is made of), and never
 #: less than `LEAST_BYTES`: a DuckDB file has a size of its own, however few its rows are.
-MOST_TIMES, LEAST_BYTES = 2, 64 * 2**20
+MOST_TIMES, LEAST_BYTES = 2, 256 * 2**20
 
 #: What the look-up is called that a layout is measured on when no saved query reads its table.
 LOOK_UP = "look-up of one value"

@@ -166,6 +166,8 @@ def test_places(arguments: dict[str, Any], wanted: tuple[str, str]):
         ({"path": "tables/x.csv"}, "clarify", "a place of the lab's own"),
         ({"path": ".exports/x.csv"}, "clarify", "a place of the lab's own"),
         ({"path": "catalog.sqlite"}, "clarify", "a place of the lab's own"),
+        ({"path": "policy.yaml"}, "clarify", "a place of the lab's own"),
+        ({"path": "./prices.yaml", "format": "csv"}, "clarify", "a place of the lab's own"),
         ({"path": "a.xlsx", "format": "csv"}, "clarify", "'a.xlsx' would be csv; name it with .csv"),
         ({"path": "a.json"}, "clarify", "can't be exported as json"),
         ({"path": "out/"}, "clarify", "is no file's name"),

@@ -23,7 +23,7 @@ LAYERS: dict[int, str] = {
     0: "actions errors plan shown",
     1: (
         "catalog cleaning commits database datafiles documents draft entries events expressions functions inference intents limits"
-        " moments places placing snapshots sparkforms sparkwords tasks vetting view"
+        " moments places placing snapshots sparkforms sparkqueries sparkwords tasks vetting view"
     ),
     2: "approvals completion grammar lexicon linking naming prompts rules simulation slot_grammar slots zones",
     3: (

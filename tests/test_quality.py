@@ -457,3 +457,20 @@ def test_a_large_table_is_judged_as_a_small_one_is(bench, monkeypatch):
     large = bench.report("orders")
     assert counts(large) == counts(small)
     assert (large.score, large.column("order_id").distinct) == (small.score, small.column("order_id").distinct)
+
+
+def test_who_asks_for_suggestions_gets_typical_values_too_and_is_told_that_they_are_guesses(bench: Bench) -> None:
+    hours = "CASE WHEN n % 7 = 1 THEN NULL ELSE n % 5 + 2 END"
+    role = "CASE WHEN n = 3 THEN NULL ELSE ['garden', 'driving', 'kitchen'][n % 3 + 1] END"
+    note = "CASE WHEN n = 9 THEN NULL ELSE 'note ' || n END"
+    bench.make("t", f"SELECT n AS id, {hours} AS hours, {role} AS role, {note} AS note FROM range(30) AS r(n)")
+    report = bench.report("t")
+    assert suggest_fixes(report).plan.actions == ()
+    plan, why, left = suggest_fixes(report, guess=True)
+    assert [str(a) for a in plan.actions] == [
+        "fill(table='t', column='hours', method='median')",
+        "fill(table='t', column='role', method='mode')",
+    ]
+    assert all(reason.startswith("a guess") for reason in why)
+    assert [finding.column for finding in left if finding.kind == "missing"] == ["note"]
+    assert expected_score(report) < expected_score(report, guess=True)

@@ -89,10 +89,10 @@ def _(action: Compare, workspace: Workspace) -> Outcome:
 
 @perform.register
 def _(action: SuggestFixes, workspace: Workspace) -> Outcome:
-    fixes = suggest_fixes(report := _report(workspace, action.table))
+    fixes = suggest_fixes(report := _report(workspace, action.table), guess=True)
     lines = [f"- {step}: {why}" for step, why in zip(fixes.plan.actions, fixes.why, strict=True)]
     lines += [f"- left: {finding.message}" for finding in fixes.left if finding.severity != "info"]
-    expected = expected_score(report)
+    expected = expected_score(report, guess=True)
     data = {"fixes": fixes.plan.to_calls(), "why": fixes.why, "expected_score": expected}
     head = f"{len(fixes.plan.actions)} fixes for {action.table}; expected score {expected:.3f}, now {report.score:.3f}"
     return Outcome("\n".join([head, *lines]), data)

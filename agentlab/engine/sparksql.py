@@ -126,6 +126,10 @@ class Backend(PySparkBackend):
         self._run_pre_execute_hooks(table)
         return self._session.sql(self.compile(table))
 
+    def answer(self, query: str) -> pa.Table:
+        """What a query in Spark's SQL returns, as Arrow."""
+        return self._session.sql(query).toArrow()
+
     def numbered(self, op: ops.SQLQueryResult, name: str) -> ibis.Table:
         """A version with each row's place in the stored order as one more column of that name."""
         query = sg.parse_one(op.query, dialect="spark")
