@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -35,12 +36,16 @@ class Cell:
 
     @property
     def empty(self) -> str:
-        """Whether it holds nothing: NULL, blank, not-a-number. Written so that few cells need to be trimmed."""
+        """Whether it holds nothing: NULL, blank, not-a-number.
+
+        A condition of a count is computed for every row, whatever stands beside it; only CASE spares the cells that
+        don't begin like blank ones from being trimmed.
+        """
         if self.type == "float":
             return f"({self.sql} IS NULL OR isnan({self.sql}))"
         if self.type != "text":
             return f"{self.sql} IS NULL"
-        return f"({self.sql} IS NULL OR {self.text} = '' OR (starts_with({self.text}, ' ') AND TRIM({self.text}) = ''))"
+        return f"(CASE WHEN {self.text} < '!' THEN TRIM({self.text}) = '' ELSE {self.sql} IS NULL END)"
 
     @property
     def filled(self) -> str:
@@ -68,6 +73,16 @@ class Cell:
     def comparable(self) -> str:
         """The cell as what a given value is compared with."""
         return self.sql if self.type in ("int", "float", "bool") else self.text
+
+    def outside(self, values: Iterable[Scalar]) -> str:
+        """Whether it is none of these values; of text, a list is searched once for each word of a column's dictionary.
+
+        >>> print(Cell("state", "text").outside(["a", "b"]), Cell("qty", "int").outside(["3"]))
+        NOT list_contains(['a', 'b'], CAST("state" AS VARCHAR)) "qty" NOT IN (3.0)
+        """
+        allowed = ", ".join(literal(given(self, value)) for value in values)
+        plain = self.comparable == self.sql
+        return f"{self.sql} NOT IN ({allowed})" if plain else f"NOT list_contains([{allowed}], {self.text})"
 
     def has_form(self, pattern: str) -> str | None:
         """Whether the cell is an email, url, uuid, phone or date; None for another pattern's name."""

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, computed_field
 
 from agentlab.actions.amounts import before
 from agentlab.actions.quality import Check, Rule
-from agentlab.cells import Cell, cell_of, given
+from agentlab.cells import Cell, cell_of
 from agentlab.errors import PlanError, unknown
 from agentlab.measuring import PART, Connected, Data, distinct_in_parts, literal, opened, plain
 from agentlab.quality import EXAMPLES, Finding, Kind
@@ -64,14 +64,15 @@ class Verdict(BaseModel):
 
 @dataclass(frozen=True)
 class Question:
-    """What a check asks of the table: an aggregate, how to read the answer, and a query for rows that fail.
+    """What a check asks of the table: an aggregate, how to read the answer, and what to show of what fails.
 
-    `each` are the aggregates of single columns where a check of several columns has a finding for each.
+    `where` is a condition for the rows that fail, `examples` a query for them where no condition says it. `each` are the aggregates of single columns where a check of several columns has a finding for each.
     """
 
     ask: str
     failing: Callable[[Any], int]
     broken: str
+    where: str | None = None
     examples: str | None = None
     each: Mapping[str, str] | None = None
     #: An answer that is had apart from the one aggregate, since it would need too much memory there.
@@ -94,10 +95,13 @@ class Subject:
             raise PlanError(unknown("column", str(name), self.data.columns, "in the table"))
         return cell_of(name, self.data.columns[name])
 
-    def failing(self, where: str, broken: str) -> Question:
-        """The question that counts the rows for which a condition holds."""
-        query = f"SELECT * FROM {self.data.name} WHERE {where} LIMIT {EXAMPLES}"  # noqa: S608
-        return Question(f"COUNT(*) FILTER (WHERE {where})", int, broken, query)
+    def failing(self, wrong: str, filled: str, broken: str) -> Question:
+        """The question that counts the rows of which one condition holds, and where it does, the other too.
+
+        In an aggregate, AND would compute both for every row, and CASE the second for few.
+        """
+        both = f"CASE WHEN {wrong} THEN {filled} ELSE FALSE END"
+        return Question(f"COUNT(*) FILTER (WHERE {both})", int, broken, f"({wrong}) AND {filled}")
 
 
 def name_of(check: Check) -> str:
@@ -149,41 +153,58 @@ def run_all(
         subject = Subject(data, rows, other, moment)
         questions = [RULES[check.rule](check, subject) for check in checks]
         answers = iter(data.measure(sql for question in questions for sql in _asks(question)))
-        return [
-            _verdict(check, question, subject, [next(answers) for _ in _asks(question)], version)
-            for check, question in zip(checks, questions, strict=True)
-        ]
+        answered = [_answered(question, [next(answers) for _ in _asks(question)]) for question in questions]
+        shown = data.first_where({a.question.where: a.failing for a in answered if a.question.where}, EXAMPLES)
+        return [_verdict(check, one, subject, shown, version) for check, one in zip(checks, answered, strict=True)]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A question with its answer, how many fail, and how many of each column do."""
+
+    question: Question
+    answer: Any
+    failing: int
+    each: Mapping[str, int]
+
+    def examples(self, data: Data, shown: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+        """Rows that fail: of those `shown` for a condition, or had by a query of their own."""
+        if not self.failing or not (self.question.where or self.question.examples):
+            return []
+        rows = shown[self.question.where] if self.question.where else data.ask(self.question.examples or "")
+        return [plain(row) for row in rows]
+
+
+def _answered(question: Question, answers: list[Any]) -> Answered:
+    answer = question.apart() if question.apart else answers.pop(0)
+    return Answered(question, answer, question.failing(answer), dict(zip(question.each or {}, answers, strict=True)))
 
 
 def _asks(question: Question) -> list[str]:
     return [*([] if question.apart else [question.ask]), *(question.each or {}).values()]
 
 
-def _verdict(check: Check, question: Question, subject: Subject, answers: list[Any], version: int) -> Verdict:
-    answer = question.apart() if question.apart else answers.pop(0)
-    failing = question.failing(answer)
-    message = _message(check, question.broken, failing, subject.rows, answer)
-    examples = [plain(r) for r in subject.data.ask(question.examples)] if failing and question.examples else []
+def _verdict(check: Check, one: Answered, subject: Subject, shown: Mapping[str, Any], version: int) -> Verdict:
+    message = _message(check, one.question.broken, one.failing, subject.rows, one.answer)
     finding = Finding(
         **{"table": check.table, "column": check.columns[0] if len(check.columns) == 1 else None},
-        **{"kind": KINDS[check.rule], "count": failing, "rows": subject.rows, "severity": "error"},
-        **{"message": message, "faults": failing, "examples": examples},
+        **{"kind": KINDS[check.rule], "count": one.failing, "rows": subject.rows, "severity": "error"},
+        **{"message": message, "faults": one.failing, "examples": one.examples(subject.data, shown)},
     )
-    parts = dict(zip(question.each or {}, answers, strict=True))
-    findings = [_of_column(finding, column, count, question) for column, count in parts.items() if count]
+    findings = [_of_column(finding, column, count) for column, count in one.each.items() if count]
     return Verdict(
         name=name_of(check),
         table=check.table,
         version=version,
         call={"name": check.tool(), "arguments": check.arguments()},
         rows=subject.rows,
-        failing=failing,
+        failing=one.failing,
         message=message,
-        findings=findings or ([finding] if failing else []),
+        findings=findings or ([finding] if one.failing else []),
     )
 
 
-def _of_column(whole: Finding, column: str, count: int, question: Question) -> Finding:
+def _of_column(whole: Finding, column: str, count: int) -> Finding:
     message = f"{count:,} of {whole.rows:,} values of {column} are missing"
     return whole.model_copy(update={"column": column, "count": count, "faults": count, "message": message})
 
@@ -202,7 +223,7 @@ def _not_null(check: Check, subject: Subject) -> Question:
     cells = [subject.cell(column) for column in check.columns]
     each = {c.name: f"COUNT(*) FILTER (WHERE {c.empty})" for c in cells}
     named = f"lack {' or '.join(check.columns)}" if len(cells) > 1 else "are missing"
-    asked = subject.failing(" OR ".join(c.empty for c in cells), named)
+    asked = subject.failing(" OR ".join(c.empty for c in cells), "TRUE", named)
     return replace(asked, each=each if len(cells) > 1 else None)
 
 
@@ -215,14 +236,14 @@ def _unique(check: Check, subject: Subject) -> Question:
     examples = _repeated(subject, cells, filled)
     present = f"COUNT(*) FILTER (WHERE {filled})"
     if dense := _dense(cells, subject):
-        return Question(f"{present} - COALESCE({dense}, 0)", int, broken, examples)
+        return Question(f"{present} - COALESCE({dense}, 0)", int, broken, examples=examples)
     if subject.rows <= PART:
-        return Question(f"{present} - COUNT(DISTINCT {value})", int, broken, examples)
+        return Question(f"{present} - COUNT(DISTINCT {value})", int, broken, examples=examples)
 
     def apart() -> int:
         return int(subject.data.measure([present])[0]) - distinct_in_parts(subject.data, value, subject.rows)
 
-    return Question("", int, broken, examples, apart=apart)
+    return Question("", int, broken, examples=examples, apart=apart)
 
 
 def _repeated(subject: Subject, cells: list[Cell], filled: str) -> str:
@@ -247,10 +268,14 @@ def _dense(cells: list[Cell], subject: Subject) -> str | None:
 
 def _in_range(check: Check, subject: Subject) -> Question:
     cell = subject.cell(check.columns[0])
-    beyond = [f"{cell.number} < {literal(check.min)}"] if check.min is not None else []
-    beyond += [f"{cell.number} > {literal(check.max)}"] if check.max is not None else []
+    low, high = check.min, check.max
+    if cell.type == "int":
+        # Whole limits are compared without a cast to DOUBLE, and by the files' statistics where these suffice.
+        low, high = low if low is None else math.ceil(low), high if high is None else math.floor(high)
+    beyond = [f"{cell.number} < {literal(low)}"] if low is not None else []
+    beyond += [f"{cell.number} > {literal(high)}"] if high is not None else []
     beyond += [f"{cell.number} IS NULL"] if cell.type == "text" else []
-    return subject.failing(f"({' OR '.join(beyond)}) AND {cell.filled}", f"are not {_limits(check)}")
+    return subject.failing(" OR ".join(beyond), cell.filled, f"are not {_limits(check)}")
 
 
 def _limits(check: Check) -> str:
@@ -261,17 +286,15 @@ def _limits(check: Check) -> str:
 def _in_set(check: Check, subject: Subject) -> Question:
     cell = subject.cell(check.columns[0])
     shown = ", ".join(map(str, check.values[:10])) + (", ..." if len(check.values) > 10 else "")
-    allowed = ", ".join(literal(given(cell, value)) for value in check.values)
-    return subject.failing(f"{cell.comparable} NOT IN ({allowed}) AND {cell.filled}", f"are none of {shown}")
+    return subject.failing(cell.outside(check.values), cell.filled, f"are none of {shown}")
 
 
 def _matches(check: Check, subject: Subject) -> Question:
     cell = subject.cell(check.columns[0])
     named = cell.has_form(check.pattern or "")
     form = named or f"regexp_full_match({cell.text}, {literal(check.pattern)})"
-    return subject.failing(
-        f"NOT ({form}) AND {cell.filled}", f"are no {check.pattern}" if named else f"don't match {check.pattern}"
-    )
+    broken = f"are no {check.pattern}" if named else f"don't match {check.pattern}"
+    return subject.failing(f"NOT ({form})", cell.filled, broken)
 
 
 def _row_count(check: Check, subject: Subject) -> Question:
@@ -288,7 +311,7 @@ def _fresh(check: Check, subject: Subject) -> Question:
         return int(latest is None or latest < (limit.date() if day else limit))
 
     query = f"SELECT * FROM {subject.data.name} ORDER BY {cell.moment} DESC NULLS LAST LIMIT 1"  # noqa: S608
-    return Question(f"MAX({cell.moment})", stale, "", query)
+    return Question(f"MAX({cell.moment})", stale, "", examples=query)
 
 
 def _moment(subject: Subject) -> Cell:
@@ -311,15 +334,15 @@ def _references(check: Check, subject: Subject) -> Question:
         return int(subject.data.ask(f"SELECT COUNT(*) AS n {orphans}")[0]["n"])
 
     broken = f"are not in {other.name} of {check.other}"
-    return Question("", int, broken, f"SELECT * {orphans} LIMIT {EXAMPLES}", apart=apart)
+    return Question("", int, broken, examples=f"SELECT * {orphans} LIMIT {EXAMPLES}", apart=apart)
 
 
 def _compares(check: Check, subject: Subject) -> Question:
     one, two = subject.cell(check.columns[0]), subject.cell(check.than)
     ours, theirs = _alike(one, two, subject)
     operator = {"!=": "<>"}.get(check.operator or "", check.operator)
-    broken = f"({ours} {operator} {theirs}) IS NOT TRUE AND {one.filled} AND {two.filled}"
-    return subject.failing(broken, f"don't have {one.name} {check.operator} {two.name}")
+    wrong, filled = f"({ours} {operator} {theirs}) IS NOT TRUE", f"{one.filled} AND {two.filled}"
+    return subject.failing(wrong, filled, f"don't have {one.name} {check.operator} {two.name}")
 
 
 def _alike(one: Cell, two: Cell, subject: Subject) -> tuple[str, str]:
@@ -341,9 +364,8 @@ def _alike(one: Cell, two: Cell, subject: Subject) -> tuple[str, str]:
 
 def _has_type(check: Check, subject: Subject) -> Question:
     cell = subject.cell(check.columns[0])
-    return subject.failing(
-        f"{cell.filled} AND ({cell.reads_as(check.type)}) IS NOT TRUE", f"can't be read as {check.type}"
-    )
+    wrong = f"({cell.reads_as(check.type)}) IS NOT TRUE"
+    return subject.failing(wrong, cell.filled, f"can't be read as {check.type}")
 
 
 #: Every rule of `check`, and how it asks.

@@ -96,7 +96,7 @@ def fresh(folder: Path) -> Path:
 
 def read(engine: Engine, root: Path, copies: Sequence[Copy]) -> ibis.Table:
     """The rows of all the copies, one below the other; LabError when the files of one are gone."""
-    return _below([_read(engine, root, *alike) for alike in _alike(copies)])
+    return below([_read(engine, root, *alike) for alike in _alike(copies)])
 
 
 def _alike(copies: Sequence[Copy]) -> Iterator[list[Copy]]:
@@ -105,12 +105,12 @@ def _alike(copies: Sequence[Copy]) -> Iterator[list[Copy]]:
         yield list(group)
 
 
-def _below(tables: Sequence[ibis.Table]) -> ibis.Table:
-    """One below the other, by halves: a query over hundreds of parts isn't hundreds deep."""
+def below(tables: Sequence[ibis.Table]) -> ibis.Table:
+    """The rows of tables one below the other, joined by halves: a query over hundreds of parts isn't hundreds deep."""
     if len(tables) == 1:
         return tables[0]
     middle = len(tables) // 2
-    return _below(tables[:middle]).union(_below(tables[middle:]))
+    return below(tables[:middle]).union(below(tables[middle:]))
 
 
 def fingerprint(engine: Engine, table: ibis.Table) -> tuple[int, int]:

@@ -6,7 +6,7 @@ What is asked is for others to say: `profiles`, `quality`, `checks`, `outliers` 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -22,6 +22,8 @@ from agentlab.sparkqueries import batches, spark_query
 
 #: In rows: how many distinct values are counted at once.
 PART = 4_000_000
+#: In rows: what of a table is looked through first for examples, of everything at once.
+HEAD = 20_480
 
 
 class Connected(Protocol):
@@ -98,6 +100,30 @@ class SparkData(Data):
         for batch in batches(asked):
             found |= zip(batch, super().measure(asked[i] for i in batch), strict=True)
         return [found[i] for i in range(len(asked))]
+
+    def first_where(self, counts: Mapping[str, int], limit: int) -> dict[str, list[dict[str, Any]]]:
+        """The first rows for which each condition holds; `counts` says for how many rows it does.
+
+        One query looks for all of them in the table's head, and what is rarer is looked for in all of it.
+        """
+        asked = [where for where, count in counts.items() if count]
+        found = self._in_head(asked, limit) if len(asked) > 1 else {}
+        for where in asked:
+            if len(found.get(where, ())) < min(limit, counts[where]):
+                found[where] = self.ask(f"SELECT * FROM {self.name} WHERE {where} LIMIT {limit}")  # noqa: S608
+        return {where: found.get(where, []) for where in counts}
+
+    def _in_head(self, asked: list[str], limit: int) -> dict[str, list[dict[str, Any]]]:
+        head, number = ibis.util.gen_name("head"), quote(ibis.util.gen_name("condition"))
+        parts = (
+            f"(SELECT {i} AS {number}, * FROM {head} WHERE {where} LIMIT {limit})"  # noqa: S608
+            for i, where in enumerate(asked)
+        )
+        query = f"WITH {head} AS MATERIALIZED (SELECT * FROM {self.name} LIMIT {HEAD}) {' UNION ALL '.join(parts)}"  # noqa: S608
+        found: dict[str, list[dict[str, Any]]] = {where: [] for where in asked}
+        for row in self.ask(query):
+            found[asked[row.pop(number.strip('"'))]].append(row)
+        return found
 
 
 @contextmanager

@@ -94,6 +94,7 @@ def _(action: SuggestFixes, workspace: Workspace) -> Outcome:
     lines += [f"- left: {finding.message}" for finding in fixes.left if finding.severity != "info"]
     expected = expected_score(report, guess=True)
     data = {"fixes": fixes.plan.to_calls(), "why": fixes.why, "expected_score": expected}
+    workspace.draft.put("report", f"fixes of {action.table}", {"kind": "fixes", "left": fixes.left, **data})
     head = f"{len(fixes.plan.actions)} fixes for {action.table}; expected score {expected:.3f}, now {report.score:.3f}"
     return Outcome("\n".join([head, *lines]), data)
 

@@ -66,7 +66,7 @@ def settle(root: Path, store: StoreDoc, table: str) -> bool:
         present = str(known.history(1)[0].get(_PARTS))
         if present == _named(wanted):
             return False
-        _commit(known, root, store, table, wanted, appended=bool(wanted) and present == _named(wanted[:-1]))
+        _commit(known, root, store, table, wanted, appended=len(wanted) > 1 and present == _named(wanted[:-1]))
         return True
 
 

@@ -34,6 +34,9 @@ LONGEST = 63
 #: Between a table's name and the run's that wrote it.
 _OF = "__"
 
+#: The comment by which a view is told to be ours; others' are never replaced or dropped.
+_VIEW = "agentlab view"
+
 #: What Postgres can't keep: a zero byte in a text, a number that is too large for its type.
 _OF_THE_DATA = ("22",)
 
@@ -66,6 +69,11 @@ def write(
     rows = table.mutate(**{c: table[c].cast(_plain(t)) for c, t in types.items() if _plain(t) != t})
     with connected(root, store) as cursor:
         cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {_name(store.name)}")
+        if _is_there(cursor, store.name, name) and not _is_ours(cursor, store.name, name):
+            raise PlanError(
+                f"{store.location} has a {store.name}.{name} already that agentlab didn't make; "
+                "nothing was published. Publish to a store of another name, or give the table another last name"
+            )
         fresh = _fresh(cursor, store.name, name, run)
         with viewed(engine, rows) as view:
             reader = engine.con.con.execute(f"FROM {view}").to_arrow_reader(BATCH)
@@ -94,7 +102,10 @@ def settle(root: Path, store: StoreDoc, tables: Sequence[str]) -> bool:
         cursor.fetchall()
         for table in tables:
             published = store.tables.get(table)
-            if published is None:
+            if _is_there(cursor, store.name, table) and not _is_ours(cursor, store.name, table):
+                if published:
+                    raise LabError(f"{store.location} has a {store.name}.{table} that agentlab didn't make; it stays")
+            elif published is None:
                 cursor.execute(f"DROP VIEW IF EXISTS {_table_sql(store.name, table)}")
             else:
                 _show(cursor, store.name, table, published.parts)
@@ -169,7 +180,8 @@ def _fresh(cursor: Any, schema: str, table: str, run: str) -> str:
         raise PlanError(f"{table!r} is too long for Postgres, whose names have up to {LONGEST} bytes; rename the table")
     name = f"{table}{_OF}{run}"
     if len(name.encode()) > LONGEST - 4:
-        name = f"{table[:20]}{_OF}{hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()}"
+        short = table.encode()[:20].decode(errors="ignore")
+        name = f"{short}{_OF}{hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()}"
     taken, number = name, 1
     while _is_there(cursor, schema, taken):
         number += 1
@@ -180,6 +192,11 @@ def _fresh(cursor: Any, schema: str, table: str, run: str) -> str:
 def _is_there(cursor: Any, schema: str, table: str) -> bool:
     cursor.execute("SELECT to_regclass($1) IS NOT NULL", (_table_sql(schema, table),))
     return bool(cursor.fetchone()[0])
+
+
+def _is_ours(cursor: Any, schema: str, view: str) -> bool:
+    cursor.execute("SELECT obj_description(to_regclass($1), 'pg_class')", (_table_sql(schema, view),))
+    return bool(cursor.fetchone()[0] == _VIEW)
 
 
 def _measured(cursor: Any, copy: Copy) -> tuple[int, int]:
@@ -198,6 +215,7 @@ def _show(cursor: Any, schema: str, table: str, parts: Sequence[Copy]) -> None:
     if (there := _columns(cursor, schema, table)) and there != _columns(cursor, schema, parts[0].name):
         cursor.execute(f"DROP VIEW {view}")
     cursor.execute(f"CREATE OR REPLACE VIEW {view} AS {rows}")
+    cursor.execute(f"COMMENT ON VIEW {view} IS {exp.Literal.string(_VIEW).sql('postgres')}")
 
 
 def _columns(cursor: Any, schema: str, table: str) -> list[tuple[Any, ...]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from functools import reduce
 from pathlib import Path
 from typing import Any, Literal
 
@@ -98,8 +97,10 @@ def read_store(engine: Engine, store: StoreDoc, table: str, *, root: Path) -> ib
     """A published table, `orders` in the store `mart`; PlanError if it isn't there, LabError if its files are gone."""
     if table not in store.tables:
         raise PlanError(unknown("table", table, store.tables, f"in store {store.name}"))
-    parts = [_read(engine, root, store, part) for part in store.tables[table].parts]
-    return reduce(lambda above, below: above.union(below), parts)
+    parts = store.tables[table].parts
+    if not store.outside:
+        return copies.read(engine, root, parts)
+    return copies.below([_read(engine, root, store, part) for part in parts])
 
 
 def _write(engine: Engine, table: ibis.Table, root: Path, store: StoreDoc, short: str, run: str, kept: int) -> Copy:

@@ -28,14 +28,18 @@ def settle(catalog: Catalog, stores: Iterable[str] | None = None) -> list[str]:
 
 
 def tidy(catalog: Catalog, name: str) -> list[str]:
-    """Remove the copies of a store outside the lab that no document names, of this lab's runs that have ended."""
-    history = catalog.history("store", name)
-    store = _latest(history)
+    """Remove the copies of a store outside the lab that no document names, of this lab's runs that have ended.
+
+    Documents of other stores count, too: one that was dropped may have been in the same place.
+    """
+    store = _latest(catalog.history("store", name))
     if store is None or not (store.remote or store.format == "postgres"):
         return []
-    named = {part.path for doc in map(_doc, history) for table in doc.tables.values() for part in table.parts}
     written = _written(catalog.root, store)
-    left = [path for path, run in written.items() if path not in named and _over(catalog, run)]
+    ended = [path for path, run in written.items() if _over(catalog, run)]
+    # Read last: what a run has committed that ended meanwhile is among them.
+    named = _named(catalog)
+    left = [path for path in ended if path not in named]
     for path in left:
         if store.remote:
             buckets.remove(path)
@@ -100,6 +104,13 @@ def _every(catalog: Catalog) -> list[str]:
     sql = "SELECT DISTINCT name FROM versions WHERE kind = 'store' ORDER BY name"
     names = [row["name"] for row in catalog.database.query(sql)]
     return [name for name in names if any(_doc(entry).outside for entry in catalog.history("store", name))]
+
+
+def _named(catalog: Catalog) -> set[str]:
+    """Every copy that a document of any store names, current or not."""
+    rows = catalog.database.query("SELECT doc FROM versions WHERE kind = 'store'")
+    docs = [StoreDoc.model_validate_json(row["doc"]) for row in rows]
+    return {part.path for doc in docs for table in doc.tables.values() for part in table.parts}
 
 
 def _latest(history: list[Entry]) -> StoreDoc | None:
