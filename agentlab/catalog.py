@@ -15,11 +15,11 @@ from sqlite3 import Row
 
 from pydantic_core import from_json
 
-from agentlab import events, placing
+from agentlab import commits, events, placing
 from agentlab.cleaning import DEPTHS, run_of, written
 from agentlab.database import FORMAT, Database
 from agentlab.draft import Draft
-from agentlab.entries import KINDS, Entries, Entry, EntryKind, Key, Run, TableDoc, check_name, check_run
+from agentlab.entries import KINDS, Entries, Entry, EntryKind, Key, Run, TableDoc, check_name
 from agentlab.errors import LabError, PlanError, unknown
 from agentlab.events import Event, EventType
 
@@ -105,9 +105,8 @@ class Catalog(Entries):
 
     def save_run(self, run: Run) -> None:
         """Insert a run, or update the one with its id."""
-        sql = "INSERT INTO runs (id, doc) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET doc = excluded.doc"
         with self.database.transaction() as connection:
-            connection.execute(sql, (check_run(run.id), run.model_dump_json()))
+            commits.save_run(connection, run)
 
     def run(self, run_id: str) -> Run:
         """A run by its id; LabError naming the nearest of the latest hundred."""
@@ -146,6 +145,12 @@ class Catalog(Entries):
             for path in swept:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         return sorted(path.relative_to(self.root).as_posix() for path in swept)
+
+    def mend_places(self) -> None:
+        """Bring back the files that a killed process had replaced by exports for a commit that it never made."""
+        if any(self.root.glob(f"{placing.FOLDER}/*/*")):
+            with self.database.transaction() as connection:
+                placing.recover(connection, self.root)
 
     def close(self) -> None:
         """Let go of the file. The catalog opens it again when it is used again."""

@@ -91,7 +91,10 @@ Role = Annotated[
     str | None, typer.Option("--agent", help=f"whose authority it has: {', '.join(ROLES)}", show_default="any")
 ]
 Engine = Annotated[
-    str, typer.Option("--engine", envvar="AGENTLAB_ENGINE", help="duckdb, spark, local[2] or spark://host:port")
+    str | None,
+    typer.Option(
+        "--engine", help="duckdb, spark, local[2] or spark://host:port", show_default="AGENTLAB_ENGINE, or duckdb"
+    ),
 ]
 HERE = Path("lab")
 
@@ -112,7 +115,7 @@ def run(
     model: Named = None,
     yes: Yes = False,
     as_json: Json = False,
-    engine: Engine = "duckdb",
+    engine: Engine = None,
 ) -> None:
     """Plan an intent, check the plan, carry it out."""
     said, role = check_intent(intent), _role(agent)
@@ -129,10 +132,11 @@ def plan(
     model: Named = None,
     preview: Annotated[bool, typer.Option("--preview", help="try it, too, and throw away what it makes")] = False,
     as_json: Json = False,
+    engine: Engine = None,
 ) -> None:
     """Show the plan that an intent becomes; change nothing."""
     said, role = check_intent(intent), _role(agent)
-    with _opened(lab, model, existing=True) as opened:
+    with _opened(lab, model, existing=True, engine=engine) as opened:
         made = opened.plan(said, agent=role)
         tried = opened.preview(made, agent=role) if preview and made.status == "act" else None
     calls = [{"action": call["name"], "arguments": call["arguments"]} for call in made.to_calls()]
@@ -156,9 +160,9 @@ def undo(run: str, lab: Folder = HERE, as_json: Json = False) -> None:
 
 
 @app.command()
-def approve(run: str, lab: Folder = HERE, as_json: Json = False) -> None:
+def approve(run: str, lab: Folder = HERE, as_json: Json = False, engine: Engine = None) -> None:
     """Say yes to a run that waits for approval; it goes on."""
-    with _opened(lab, existing=True) as opened:
+    with _opened(lab, existing=True, engine=engine) as opened:
         result = opened.approve(run)
     _show_run(result, as_json)
 
@@ -191,7 +195,7 @@ def run_pipeline(
     model: Named = None,
     yes: Yes = False,
     as_json: Json = False,
-    engine: Engine = "duckdb",
+    engine: Engine = None,
 ) -> None:
     """Carry out a file of sentences, each when the event that it waits for has come."""
     if not (lab / "catalog.sqlite").exists():
@@ -320,11 +324,12 @@ def serve(
     host: Annotated[str, typer.Option(help="where to listen; anything but loopback lets others in")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 for any free one")] = 8765,
     model: Named = None,
+    engine: Engine = None,
 ) -> None:
     """The lab over HTTP, with its schedules kept, until Ctrl-C."""
     from agentlab.serve import serve as keep_serving
 
-    with _opened(lab, model, existing=True) as opened:
+    with _opened(lab, model, existing=True, engine=engine) as opened:
         keep_serving(opened, host, port)
 
 
@@ -376,14 +381,15 @@ def version() -> None:
 # How commands open a lab, ask and answer.
 
 
-def _opened(folder: Path, model: str | None = None, existing: bool = False, engine: str = "duckdb") -> Lab:
+def _opened(folder: Path, model: str | None = None, existing: bool = False, engine: str | None = None) -> Lab:
+    """The lab, with the engine that is named, or by AGENTLAB_ENGINE, so that what a killed run left is its, too."""
     if existing and not (folder / "catalog.sqlite").exists():
         raise LabError(
             f"there is no lab in {folder}; name it with --lab or AGENTLAB_LAB, or begin one: agentlab sources add"
         )
     from agentlab.lab import Lab
 
-    opened = Lab(folder, model=model, engine=engine)
+    opened = Lab(folder, model=model, engine=engine or os.environ.get("AGENTLAB_ENGINE") or "duckdb")
     for run in (opened.catalog.run(result.run) for result in opened.recovered):
         if run.ended:
             typer.echo(f"finished run {run.id}, which a killed process left: {run.status}", err=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pydantic_core import from_json, to_json
 
-from agentlab.entries import Entry, Key
+from agentlab.entries import Entry, Key, Run, check_run
 from agentlab.errors import Conflict, LabError
 from agentlab.events import Event, append, by_id, now
 
@@ -49,6 +49,12 @@ def commit(
     told = [append(connection, e.model_copy(update={"id": f"{run}/{k}", "run": run})) for k, e in enumerate(events, 1)]
     _record(connection, run, changes, len(told))
     return told
+
+
+def save_run(connection: sqlite3.Connection, run: Run) -> None:
+    """Insert a run, or update the one with its id."""
+    sql = "INSERT INTO runs (id, doc) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET doc = excluded.doc"
+    connection.execute(sql, (check_run(run.id), run.model_dump_json()))
 
 
 def undo(connection: sqlite3.Connection, run: str) -> list[str]:

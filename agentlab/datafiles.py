@@ -98,14 +98,26 @@ def _inside(path: str) -> str:
         raise PlanError(f"{path!r} leads out of the lab; an export goes into the lab's folder, like exports/orders.csv")
     if path.endswith("/") or not path.isprintable() or not parts or any(len(part.encode()) > 200 for part in parts):
         raise PlanError(f"{path[:100]!r} is no file's name; write e.g. exports/orders.csv")
-    own = parts[0] in OWN or (len(parts) == 1 and parts[0] in _SETTINGS) or parts[-1].endswith(_DATABASES)
-    if own or any(part.startswith(".") for part in parts):
+    if _hidden(parts) or _is_setting(parts):
         raise PlanError(f"{path!r} is in a place of the lab's own; write e.g. exports/{parts[-1].lstrip('.')}")
     return PurePosixPath(path).as_posix()
 
 
+def is_for_people(root: Path, place: Path) -> bool:
+    """Whether a place is one for people's files in the lab, wherever links lead from it."""
+    full = place.resolve()
+    parts = full.relative_to(root.resolve()).parts if full.is_relative_to(root.resolve()) else ()
+    return bool(parts) and not _hidden(parts) and not _is_setting(parts)
+
+
+def _is_setting(parts: tuple[str, ...]) -> bool:
+    return len(parts) == 1 and parts[0].lower() in _SETTINGS
+
+
 def _hidden(parts: tuple[str, ...]) -> bool:
-    return parts[0] in OWN or parts[0].startswith("catalog.") or any(part.startswith(".") for part in parts)
+    # There are disks to which Secrets is secrets.
+    first, last = parts[0].lower(), parts[-1].lower()
+    return first in OWN or last.endswith(_DATABASES) or any(part.startswith(".") for part in parts)
 
 
 def _found(root: Path) -> Iterator[str]:

@@ -11,8 +11,8 @@ from pydantic import BaseModel
 from pydantic_core import from_json, to_json
 
 from agentlab import placing
-from agentlab.commits import Change, commit
-from agentlab.entries import Entries, Entry, EntryKind, Key, check_name, check_run, twin
+from agentlab.commits import Change, commit, save_run
+from agentlab.entries import Entries, Entry, EntryKind, Key, Run, check_name, check_run, twin
 from agentlab.errors import Conflict, LabError, PlanError
 from agentlab.events import Event, now
 
@@ -102,17 +102,24 @@ class Draft(Entries):
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
         return path
 
-    def commit(self) -> list[Event]:
-        """Make everything visible at once, and return the events as the log has them.
+    def commit(self, row: Run | None = None) -> list[Event]:
+        """Make everything visible at once, and return the events as the log has them; `row`: the run's, to be saved too.
 
         Conflict, and nothing written, when another run has changed since what this one writes. A run that has committed
         before, in this process or another, gets that commit's events again and writes nothing.
         """
         changes = [Change(key, self._base.get(key), e.n if (e := self._pending[key]) else None) for key in self.written]
-        with self.catalog.database.transaction() as connection:
-            before = placing.heads(connection)
-            told = commit(connection, self.run, changes, self._versions, self._events)
-            placing.settle(self.catalog.root, before, placing.heads(connection))
+        try:
+            with self.catalog.database.transaction() as connection:
+                before = placing.heads(connection)
+                told = commit(connection, self.run, changes, self._versions, self._events)
+                if row:
+                    save_run(connection, row)
+                placing.settle(self.root, before, placing.heads(connection))
+        except BaseException:
+            placing.take_back(self.root, self.run)
+            raise
+        placing.keep(self.root, self.run)
         self._committed = True
         return told
 

@@ -71,14 +71,12 @@ def _enforced(catalog: Catalog, engine: Engine, doc: RetentionDoc, name: Callabl
     action = Retain(table=doc.table, column=doc.column, older_than=doc.older_than, then=doc.then)
     intent = f"retention: {doc}"
     plan = Plan(actions=(action,), origin=Origin(intent=intent, model=RETENTION))
-    run, began = Run(id=name(), intent=intent, status="running", plan=plan.to_json()), time.perf_counter()
-    catalog.save_run(run)
+    # It is in the log once it has ended: a run under way that DBOS doesn't know is taken for a killed process's.
+    run, began = Run(id=name(), intent=intent, status="done", plan=plan.to_json()), time.perf_counter()
     try:
-        ended = {"status": "done", "message": _acted(catalog, engine, doc, run)}
+        _act(catalog, engine, doc, run, began)
     except Exception as fault:
-        ended = _failed(catalog, doc, run, fault)
-    spent = round((time.perf_counter() - began) * 1000, 1)
-    catalog.save_run(run.model_copy(update={**ended, "act_ms": spent, "ended": now()}))
+        _fail(catalog, doc, run, fault, began)
     return run.id
 
 
@@ -88,17 +86,22 @@ def _due(catalog: Catalog, engine: Engine, doc: RetentionDoc) -> bool:
     return not _fits(table, doc.column) or matching(engine, table, doc.column, doc.older_than) > 0
 
 
-def _acted(catalog: Catalog, engine: Engine, doc: RetentionDoc, run: Run) -> str:
+def _act(catalog: Catalog, engine: Engine, doc: RetentionDoc, run: Run, began: float) -> None:
     workspace = Workspace(catalog.draft(run.id), engine)
     done = enforce(workspace, doc)
-    workspace.draft.commit()
-    return done.text if done else "no row was too old"
+    message = done.text if done else "no row was too old"
+    workspace.draft.commit(_ended(run, began, message=message))
 
 
-def _failed(catalog: Catalog, doc: RetentionDoc, run: Run, fault: Exception) -> dict[str, str]:
+def _ended(run: Run, began: float, **changes: str) -> Run:
+    spent = round((time.perf_counter() - began) * 1000, 1)
+    return run.model_copy(update={**changes, "act_ms": spent, "ended": now()})
+
+
+def _fail(catalog: Catalog, doc: RetentionDoc, run: Run, fault: Exception, began: float) -> None:
     message = str(fault) if isinstance(fault, AgentlabError) else f"{type(fault).__name__}: {fault}"
     if not isinstance(fault, AgentlabError):
         _LOG.error("run %s failed", run.id, exc_info=fault)
     discard(catalog.root, run.id)
+    catalog.save_run(_ended(run, began, status="failed", message=message))
     catalog.emit(Event(type="error", subject=doc.table, run=run.id, body={"message": message}))
-    return {"status": "failed", "message": message}

@@ -39,7 +39,7 @@ from agentlab.catalog import Catalog
 from agentlab.checks import Verdict
 from agentlab.costs import Costs, Prices
 from agentlab.draft import Draft
-from agentlab.engine import DuckDB, check_engine, opened
+from agentlab.engine import DuckDB, Engine, check_engine, opened
 from agentlab.entries import Entry, Run, TableDoc, check_name, twin
 from agentlab.errors import Conflict, LabError, PlanError, unknown
 from agentlab.events import Events, now
@@ -91,19 +91,26 @@ class Lab:
         self.catalog = Catalog(Path(path).expanduser())
         self.root = self.catalog.root
         self.engine = DuckDB(self.root)
-        #: What transformations are computed by: the engine, or Spark.
-        self.compute = opened(engine, self.engine)
+        self._named = engine
+        self._compute: Engine | None = self.engine if engine == "duckdb" else None
         self._spec = model
         self._model: Model | None = None
         self._talk = Talk(approve, on_event)
         rules = policy.of_lab(self.root)
         self._orchestrator = Orchestrator(self.catalog, self.engine, lambda: self.model, rules, self._talk)
-        self._orchestrator.compute = self.compute if engine != "duckdb" else None
+        self._orchestrator.compute = lambda: self.compute
         #: The runs that a killed process left and that opening this lab has finished.
         self.recovered = tuple(self.recover() if self._orchestrator.unfinished() else ())
         self.catalog.sweep()
         for words in stores.settle(self.catalog):
             _LOG.warning("%s", words)
+
+    @property
+    def compute(self) -> Engine:
+        """What transforms and judges tables: the engine, or Spark, which starts when it is first needed."""
+        if self._compute is None:
+            self._compute = opened(self._named, self.engine)
+        return self._compute
 
     @property
     def model(self) -> Model:
@@ -132,7 +139,7 @@ class Lab:
         """
         plan = intent if isinstance(intent, Plan) else self.plan(intent, agent)
         told = settled(plan, check(plan, self.catalog, role_of(agent)))
-        return rehearse(told, self.catalog, self.engine, new_id("t"))
+        return rehearse(told, self.catalog, self.engine, new_id("t"), self.compute)
 
     def run(
         self,

@@ -76,6 +76,30 @@ class Data:
         selected = ", ".join(f"{expression} AS m{i}" for i, expression in enumerate(asked))
         return list(self.ask(f"SELECT {selected} FROM {self.name}")[0].values())  # noqa: S608
 
+    def first_where(self, counts: Mapping[str, int], limit: int) -> dict[str, list[dict[str, Any]]]:
+        """The first rows for which each condition holds; `counts` says for how many rows it does.
+
+        One query looks for all of them in the table's head, and what is rarer is looked for in all of it.
+        """
+        asked = [where for where, count in counts.items() if count]
+        found = self._in_head(asked, limit) if len(asked) > 1 else {}
+        for where in asked:
+            if len(found.get(where, ())) < min(limit, counts[where]):
+                found[where] = self.ask(f"SELECT * FROM {self.name} WHERE {where} LIMIT {limit}")  # noqa: S608
+        return {where: found.get(where, []) for where in counts}
+
+    def _in_head(self, asked: list[str], limit: int) -> dict[str, list[dict[str, Any]]]:
+        head, number = ibis.util.gen_name("head"), quote(ibis.util.gen_name("condition"))
+        parts = (
+            f"(SELECT {i} AS {number}, * FROM {head} WHERE {where} LIMIT {limit})"  # noqa: S608
+            for i, where in enumerate(asked)
+        )
+        query = f"WITH {head} AS MATERIALIZED (SELECT * FROM {self.name} LIMIT {HEAD}) {' UNION ALL '.join(parts)}"  # noqa: S608
+        found: dict[str, list[dict[str, Any]]] = {where: [] for where in asked}
+        for row in self.ask(query):
+            found[asked[row.pop(number.strip('"'))]].append(row)
+        return found
+
     def within(self, source: str) -> Data:
         """A part of the same table, by what goes after FROM."""
         return type(self)(self.con, source, self.columns)
@@ -101,29 +125,9 @@ class SparkData(Data):
             found |= zip(batch, super().measure(asked[i] for i in batch), strict=True)
         return [found[i] for i in range(len(asked))]
 
-    def first_where(self, counts: Mapping[str, int], limit: int) -> dict[str, list[dict[str, Any]]]:
-        """The first rows for which each condition holds; `counts` says for how many rows it does.
-
-        One query looks for all of them in the table's head, and what is rarer is looked for in all of it.
-        """
-        asked = [where for where, count in counts.items() if count]
-        found = self._in_head(asked, limit) if len(asked) > 1 else {}
-        for where in asked:
-            if len(found.get(where, ())) < min(limit, counts[where]):
-                found[where] = self.ask(f"SELECT * FROM {self.name} WHERE {where} LIMIT {limit}")  # noqa: S608
-        return {where: found.get(where, []) for where in counts}
-
     def _in_head(self, asked: list[str], limit: int) -> dict[str, list[dict[str, Any]]]:
-        head, number = ibis.util.gen_name("head"), quote(ibis.util.gen_name("condition"))
-        parts = (
-            f"(SELECT {i} AS {number}, * FROM {head} WHERE {where} LIMIT {limit})"  # noqa: S608
-            for i, where in enumerate(asked)
-        )
-        query = f"WITH {head} AS MATERIALIZED (SELECT * FROM {self.name} LIMIT {HEAD}) {' UNION ALL '.join(parts)}"  # noqa: S608
-        found: dict[str, list[dict[str, Any]]] = {where: [] for where in asked}
-        for row in self.ask(query):
-            found[asked[row.pop(number.strip('"'))]].append(row)
-        return found
+        # A head that several conditions share is a job of its own, and no cheaper than looking for each.
+        return {}
 
 
 @contextmanager

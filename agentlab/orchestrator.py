@@ -55,8 +55,8 @@ class Orchestrator:
     ) -> None:
         self.catalog = catalog
         self.engine = engine
-        #: What transformations are computed by, if not by the engine: see `Workspace`.
-        self.compute: Engine | None = None
+        #: What transforms and judges tables, asked for when a run acts: see `Workspace`.
+        self.compute: Callable[[], Engine | None] = lambda: None
         self.model = model
         self.policy = policy
         self._talks = Talks(talk or Talk())
@@ -99,6 +99,7 @@ class Orchestrator:
     def recover(self) -> list[RunResult]:
         """Finish what a killed process left, and wait for it; the runs that it concerns."""
         left = self.unfinished()
+        self.catalog.mend_places()
         self.durable.recover()
         for run in left:
             if not self.durable.open(run):
@@ -223,7 +224,7 @@ class Orchestrator:
         told = settled(plan, issues).abstention
         if told is not None:
             raise PlanError(said(told))
-        workspace = Workspace(draft, self.engine, lambda words: self._talks.tell(run.id, words), self.compute)
+        workspace = Workspace(draft, self.engine, lambda words: self._talks.tell(run.id, words), self.compute())
         outcomes = [perform(action, workspace) for action in plan.actions]
         message = "\n".join([*(outcome.text for outcome in outcomes), *(again.notes if again else ())])
         reasons = [*request["reasons"], *(i.message for i in issues if i.severity == "approval")]

@@ -15,7 +15,10 @@ from agentlab.errors import PlanError
 Format = Literal["parquet", "duckdb", "delta", "postgres"]
 
 #: Folders of the lab that aren't for stores: what others keep there would be in danger.
-RESERVED = ("tables", "layouts", "secrets", "slots", "tmp", "frames", "databases", "catalog.sqlite", "dbos.sqlite")
+RESERVED = (
+    *("tables", "layouts", "secrets", "slots", "tmp", "sources", "frames", "databases"),
+    *("catalog.sqlite", "dbos.sqlite"),
+)
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _KEY = re.compile(r"[\w!.*'()/-]*")
@@ -81,6 +84,9 @@ def _folder(location: str) -> str:
         raise PlanError(f"a store can't be at {location!r}: that isn't a folder of the lab; {_FORMS}")
     if named[0].lower() in RESERVED:
         raise PlanError(f"a store can't be at {location!r}: the lab keeps its own things in {named[0]}; {_FORMS}")
+    if named[0].lower() == "stores" and (named[0] != "stores" or len(named) != 2):
+        # What is swept there is told by its depth.
+        raise PlanError(f"a store can't be at {location!r}: in stores each store has a folder, like stores/finance")
     return "/".join(named)
 
 

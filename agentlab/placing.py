@@ -3,6 +3,9 @@
 A run writes into `.exports/<run>/`, which nobody sees. With its commit the file is moved to its place, and what was
 there is kept beside the run's other files, so that undoing it moves that back. Which file is whose is told by its size
 and the time of its last change: one that somebody changed since isn't ours any more, and stays.
+
+Before files are moved the run's folder says which, and until the commit is there, `take_back` moves them back: at once
+when it fails, and when the lab is opened after a process was killed in between.
 """
 
 from __future__ import annotations
@@ -22,6 +25,9 @@ from agentlab.errors import Conflict, LabError
 
 #: The folder of the lab in which runs write what they export.
 FOLDER = ".exports"
+
+#: In a run's folder: the exports whose files are being moved, one a line, as long as it isn't sure that they stay.
+_MOVING = "moving"
 
 
 class Mark(BaseModel):
@@ -90,9 +96,10 @@ def settle(root: Path, before: Heads, after: Heads) -> list[str]:
     """
     lines, done = list[str](), list[Callable[[], object]]()
     changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
-    for name in changed:
-        if name in after and (name not in before or after[name][0] > before[name][0]):
-            _check(root, after[name][1])
+    new = [after[n][1] for n in changed if n in after and (n not in before or after[n][0] > before[n][0])]
+    for each in new:
+        _check(root, each)
+    _announce(root, new)
     try:
         for name in changed:
             lines += _moved(root, before.get(name), after.get(name), done)
@@ -102,6 +109,43 @@ def settle(root: Path, before: Heads, after: Heads) -> list[str]:
                 back()
         raise LabError(f"an exported file can't be put in its place: {fault.strerror}; nothing was changed") from None
     return lines
+
+
+def keep(root: Path, run: str) -> None:
+    """A run has committed: its files stay where they are now."""
+    moving = root / FOLDER / run / _MOVING
+    if moving.exists():
+        moving.unlink()
+        _tidy(moving.parent, root)
+
+
+def take_back(root: Path, run: str) -> None:
+    """A run hasn't committed: where its files are in their places already, bring back what was there."""
+    moving = root / FOLDER / run / _MOVING
+    for line in moving.read_text(encoding="utf-8").splitlines() if moving.exists() else ():
+        doc = ExportDoc.model_validate_json(line)
+        place, kept = root / doc.file, root / doc.kept if doc.kept else None
+        if Mark.of(place) != doc.mark:
+            continue
+        if kept and kept.exists():
+            kept.replace(place)
+        elif not kept:
+            place.unlink()
+    keep(root, run)
+
+
+def recover(connection: sqlite3.Connection, root: Path) -> None:
+    """Finish what killed processes left: inside a transaction, so that nobody is just moving files."""
+    for moving in root.glob(f"{FOLDER}/*/{_MOVING}"):
+        run = moving.parent.name
+        done = connection.execute("SELECT 1 FROM commits WHERE run = ?", (run,)).fetchone()
+        (keep if done else take_back)(root, run)
+
+
+def _announce(root: Path, new: Iterable[ExportDoc]) -> None:
+    for doc in new:
+        with (root / doc.path / _MOVING).open("a", encoding="utf-8") as file:
+            file.write(f"{doc.model_dump_json()}\n")
 
 
 def _check(root: Path, new: ExportDoc) -> None:

@@ -53,8 +53,7 @@ def recompute(
         return None
     bench = bench_of(workspace, views_of(workspace))
     workspace.draft.put("layout", name, workload.recompute(bench, layout, rows))
-    workspace.draft.commit()
-    catalog.save_run(run.model_copy(update={"message": intent, "ended": now()}))
+    workspace.draft.commit(run.model_copy(update={"message": intent, "ended": now()}))
     return run.id
 
 

@@ -50,12 +50,12 @@ class Rehearsal(Shown, BaseModel):
         return "\n".join(["tried out, and thrown away:", *lines])
 
 
-def rehearse(plan: Plan, catalog: Catalog, engine: Engine, run: str) -> Rehearsal:
+def rehearse(plan: Plan, catalog: Catalog, engine: Engine, run: str, compute: Engine | None = None) -> Rehearsal:
     """Carry a plan out under a run's id that nothing else has, and throw away what it makes.
 
-    PlanError and LabError are those that the plan would end in.
+    `compute` is that of `Workspace`. PlanError and LabError are those that the plan would end in.
     """
-    workspace = Workspace(catalog.draft(run), engine)
+    workspace = Workspace(catalog.draft(run), engine, compute=compute)
     try:
         steps = tuple(_tried(plan, workspace))
     finally:

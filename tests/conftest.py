@@ -1,7 +1,7 @@
 """One suite for both engines: `pytest --engine spark` runs on Spark what runs on DuckDB without it.
 
-A test asks for `open_engine`. Where Spark must differ, a test says why: `@pytest.mark.differs("reason")`, which is
-strict, so that it fails when it is mended.
+A test asks for `open_engine`, or for `judged` if DuckDB's SQL makes its tables. Where Spark must differ, a test says
+why: `@pytest.mark.differs("reason")`, which is strict, so that it fails when it is mended.
 """
 
 from __future__ import annotations
@@ -9,14 +9,19 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import ibis
 import pytest
 
 from agentlab.engine import DuckDB, Engine, opened
+from agentlab.entries import TableDoc
 
 OpenEngine = Callable[[Path], Engine]
+Judged = Callable[[Any, str], tuple[Any, ibis.Table]]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,6 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
     config.addinivalue_line("markers", "differs(reason): what Spark does otherwise than DuckDB, and why")
     config.addinivalue_line("markers", "million: compares the engines on a million rows; for `make test-spark`")
+    config.addinivalue_line("markers", "smoke: of the tests on Spark, what `make test` runs, too")
 
 
 def no_spark() -> str | None:
@@ -45,8 +51,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.xfail(strict=True, reason=marker.args[0]))
         if missing and item.get_closest_marker("spark"):
             item.add_marker(pytest.mark.skip(reason=missing))
-        if item.get_closest_marker("million") and not on_spark:
-            item.add_marker(pytest.mark.skip(reason="a million rows on two engines: make test-spark"))
+        elif item.get_closest_marker("spark") and not (on_spark or item.get_closest_marker("smoke")):
+            item.add_marker(pytest.mark.skip(reason="compares Spark with DuckDB at length: make test-spark"))
 
 
 @pytest.fixture(scope="session")
@@ -57,3 +63,29 @@ def engine_name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def open_engine(engine_name: str) -> OpenEngine:
     return lambda root: opened(engine_name, DuckDB(root))
+
+
+@pytest.fixture(scope="session")
+def both(tmp_path_factory: pytest.TempPathFactory, engine_name: str) -> Iterator[tuple[DuckDB, Engine]]:
+    """DuckDB, and Spark, on the same folder."""
+    duck = DuckDB(tmp_path_factory.mktemp("lab"))
+    yield duck, opened("local[2]" if engine_name == "duckdb" else engine_name, duck)
+    duck.close()
+
+
+@pytest.fixture
+def judged(tmp_path: Path, engine_name: str) -> Iterator[Judged]:
+    """What judges a table of a DuckDB connection: that connection, or Spark, which reads a version with its rows."""
+    duck = DuckDB(tmp_path / "judged")
+    engine = opened(engine_name, duck)
+
+    def version(con: Any, name: str) -> tuple[Any, ibis.Table]:
+        table = con.table(name)
+        if engine is duck:
+            return SimpleNamespace(con=con), table
+        path = f"tables/{ibis.util.gen_name('judged')}"
+        written = duck.write(duck.memtable(con.to_pyarrow(table)), duck.root / path)
+        return engine, engine.read(TableDoc(path=path, schema=written.schema, rows=written.rows), duck.root)
+
+    yield version
+    duck.close()

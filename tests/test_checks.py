@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from types import SimpleNamespace
 from typing import Any
 
 import ibis
 import pytest
+from conftest import Judged
 
 from agentlab.actions import Check
 from agentlab.checks import KINDS, RULES, Verdict, name_of, run_all
@@ -29,19 +29,31 @@ SELECT * FROM (VALUES
 """
 
 
+class Bench:
+    """A DuckDB connection with tables made by SQL, and what checks them."""
+
+    def __init__(self, con: Any, judged: Judged) -> None:
+        self.con, self.raw_sql, self.judged = con.con, con.raw_sql, lambda name: judged(con, name)
+
+
 @pytest.fixture
-def bench() -> Iterator[Any]:
+def bench(judged: Judged) -> Iterator[Bench]:
     """Orders and their customers on a fresh connection."""
     con = ibis.duckdb.connect()
     con.raw_sql(f"CREATE TABLE orders AS {ORDERS.replace('nan', chr(39) + 'nan' + chr(39) + '::DOUBLE')}")
     con.raw_sql("CREATE TABLE customers AS SELECT UNNEST([10, 11, 12])::DOUBLE AS customer_id")
     con.raw_sql("CREATE TABLE people AS SELECT UNNEST(['10', '11', NULL, '98']) AS id")
-    yield con
+    yield Bench(con, judged)
     con.disconnect()
 
 
-def checked(con: Any, **arguments: Any) -> Verdict:
-    (verdict,) = run_all(SimpleNamespace(con=con), [Check(table="orders", **arguments)], con.table, 7, NOW)
+def verdicts(bench: Bench, checks: list[Check]) -> list[Verdict]:
+    engine, _ = bench.judged("orders")
+    return run_all(engine, checks, lambda name: bench.judged(name)[1], 7, NOW)
+
+
+def checked(bench: Bench, **arguments: Any) -> Verdict:
+    (verdict,) = verdicts(bench, [Check(table="orders", **arguments)])
     return verdict
 
 
@@ -87,7 +99,7 @@ COUNTED: list[tuple[dict[str, Any], int]] = [
 
 
 @pytest.mark.parametrize(("arguments", "failing"), COUNTED, ids=[f"{a['rule']} {n}" for a, n in COUNTED])
-def test_what_fails_is_counted_exactly(bench: Any, arguments: dict[str, Any], failing: int) -> None:
+def test_what_fails_is_counted_exactly(bench: Bench, arguments: dict[str, Any], failing: int) -> None:
     verdict = checked(bench, **arguments)
     assert (verdict.failing, verdict.passed, verdict.rows, verdict.version) == (failing, not failing, 6, 7)
     if failing and len(arguments.get("columns", ())) < 2:
@@ -100,13 +112,13 @@ def test_every_rule_is_tried() -> None:
     assert {a["rule"] for a, _ in COUNTED} == set(RULES) == set(KINDS)
 
 
-def test_all_checks_together_say_what_each_says_alone(bench: Any) -> None:
+def test_all_checks_together_say_what_each_says_alone(bench: Bench) -> None:
     checks = [Check(table="orders", **arguments) for arguments, _ in COUNTED]
-    together = run_all(SimpleNamespace(con=bench), checks, bench.table, 7, NOW)
+    together = verdicts(bench, checks)
     assert together == [checked(bench, **arguments) for arguments, _ in COUNTED]
 
 
-def test_examples_are_rows_that_fail(bench: Any) -> None:
+def test_examples_are_rows_that_fail(bench: Bench) -> None:
     (finding,) = checked(bench, rule="unique", columns=["order_id"]).findings
     assert [row["customer_id"] for row in finding.examples] in ([99, 10], [10, 99])
     (finding,) = checked(bench, rule="references", columns=["customer_id"], other="customers").findings
@@ -114,13 +126,13 @@ def test_examples_are_rows_that_fail(bench: Any) -> None:
     assert (finding.column, finding.kind) == ("customer_id", "reference")
 
 
-def test_several_columns_have_a_finding_each(bench: Any) -> None:
+def test_several_columns_have_a_finding_each(bench: Bench) -> None:
     verdict = checked(bench, rule="not_null", columns=["email", "status"])
     assert [(f.column, f.count) for f in verdict.findings] == [("email", 2), ("status", 1)]
     assert verdict.message == "2 of 6 rows lack email or status"
 
 
-def test_a_verdict_says_what_was_wanted(bench: Any) -> None:
+def test_a_verdict_says_what_was_wanted(bench: Bench) -> None:
     told = {
         "1 of 6 values of status don't match [a-z]+": {"rule": "matches", "columns": ["status"], "pattern": "[a-z]+"},
         "there are 6 rows; the rule wants at least 7": {"rule": "row_count", "min": 7},
@@ -134,13 +146,13 @@ def test_a_verdict_says_what_was_wanted(bench: Any) -> None:
     assert {checked(bench, **arguments).message for arguments in told.values()} == told.keys()
 
 
-def test_the_share_of_rows_that_pass(bench: Any) -> None:
+def test_the_share_of_rows_that_pass(bench: Bench) -> None:
     assert checked(bench, rule="in_range", columns=["quantity"], max=5).share == pytest.approx(5 / 6)
     assert checked(bench, rule="row_count", min=7).share == 0.0
     assert checked(bench, rule="row_count", min=1).share == 1.0
 
 
-def test_a_verdict_survives_json(bench: Any) -> None:
+def test_a_verdict_survives_json(bench: Bench) -> None:
     verdict = checked(bench, rule="in_set", columns=["status"], values=["open"])
     assert Verdict.model_validate_json(verdict.model_dump_json()) == verdict
 
@@ -160,12 +172,12 @@ def test_a_verdict_survives_json(bench: Any) -> None:
         *[(cell, "date", False) for cell in ("2026-02-30", "30.02.2026", "soon", "2026")],
     ],
 )  # fmt: skip
-def test_forms_are_what_a_careful_person_would_say(bench: Any, cell: str, form: str, valid: bool) -> None:
+def test_forms_are_what_a_careful_person_would_say(bench: Bench, cell: str, form: str, valid: bool) -> None:
     bench.con.execute("CREATE OR REPLACE TABLE orders AS SELECT ? AS cell", [cell])
     assert checked(bench, rule="matches", columns=["cell"], pattern=form).passed is valid
 
 
-def test_texts_are_compared_as_what_they_read_as(bench: Any) -> None:
+def test_texts_are_compared_as_what_they_read_as(bench: Bench) -> None:
     bench.raw_sql(
         "CREATE OR REPLACE TABLE orders AS SELECT * FROM (VALUES ('9', '10', '2026-01-02', '2026-01-10', 'b', 'a'),"
         " ('10', '9', '2026-01-09', '2026-01-10', 'a', 'b')) t(a, b, c, d, e, f)"
@@ -175,7 +187,7 @@ def test_texts_are_compared_as_what_they_read_as(bench: Any) -> None:
     assert checked(bench, rule="compares", columns=["c"], operator="<", than="d").passed
 
 
-def test_fresh_finds_the_only_column_of_times(bench: Any) -> None:
+def test_fresh_finds_the_only_column_of_times(bench: Bench) -> None:
     bench.raw_sql("CREATE OR REPLACE TABLE orders AS SELECT 1 AS id, TIMESTAMP '2026-11-22 11:00' AS at")
     assert checked(bench, rule="fresh", within="2 hours").passed
     assert not checked(bench, rule="fresh", within="30 minutes").passed
@@ -183,13 +195,13 @@ def test_fresh_finds_the_only_column_of_times(bench: Any) -> None:
     assert checked(bench, rule="fresh", within="2 hours").failing == 1, "an empty table is not fresh"
 
 
-def test_fresh_without_a_choice_of_columns_is_a_fault(bench: Any) -> None:
+def test_fresh_without_a_choice_of_columns_is_a_fault(bench: Bench) -> None:
     with pytest.raises(PlanError, match="name one of ordered, shipped"):
         checked(bench, rule="fresh", within="1 day")
 
 
 @pytest.mark.parametrize("value", ["x'; DROP TABLE orders; --", 'a"b', "\\", "%", "ümläut", "a\nb"])
-def test_a_value_is_never_sql(bench: Any, value: str) -> None:
+def test_a_value_is_never_sql(bench: Bench, value: str) -> None:
     bench.con.execute("CREATE OR REPLACE TABLE orders AS SELECT ? AS cell", [value])
     bench.raw_sql('ALTER TABLE orders RENAME cell TO "a ""cell\'; --"')
     name = "a \"cell'; --"
@@ -198,7 +210,7 @@ def test_a_value_is_never_sql(bench: Any, value: str) -> None:
     assert checked(bench, rule="unique", columns=[name]).passed
 
 
-def test_what_cannot_be_asked_is_told(bench: Any) -> None:
+def test_what_cannot_be_asked_is_told(bench: Bench) -> None:
     with pytest.raises(PlanError, match="did you mean 'email'"):
         checked(bench, rule="not_null", columns=["emial"])
     with pytest.raises(PlanError, match="'many' isn't a number"):
@@ -207,7 +219,7 @@ def test_what_cannot_be_asked_is_told(bench: Any) -> None:
         checked(bench, rule="matches", columns=["email"], pattern="(")
 
 
-def test_a_large_key_is_counted_in_parts(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_key_is_counted_in_parts(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agentlab.measuring.PART", 100)
     monkeypatch.setattr("agentlab.checks.PART", 100)
     keys = "'k' || (i % 950) AS key, i * 1000000007 AS far, i % 950 AS n"

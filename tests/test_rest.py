@@ -277,6 +277,18 @@ def test_a_token_in_the_document_is_refused_and_not_repeated() -> None:
     assert "hunter2" not in str(told.value)
 
 
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"tokens": "t"}, r"rest.tokens: Extra inputs are not permitted \(there are: token_env, token_file, "),
+        ({"resources": {"o": {"path": "/o", "itms": ""}}}, r"rest.resources.o.itms: .* \(there are: items, .*schema"),
+    ],
+)
+def test_a_setting_that_there_is_not_names_those_that_there_are(more: dict[str, Any], told: str) -> None:
+    with pytest.raises(LabError, match=told):
+        read_doc({"kind": "rest", "url": "https://example.com", "resources": {}, **more})
+
+
 # Servers that break their promises.
 
 
@@ -337,9 +349,12 @@ def page(rows: Any, cursor: str | None = None) -> str:
             '{"data": [], "next": null}',
             "should have a list of rows at '/items', found nothing there, only the keys 'data', 'next'",
         ),
-        ("[1, 2]", r"should have a list of rows at '/items', found nothing there, only \[1, 2\]"),
+        ('{"n": 1, "data": [{"a": 1}]}', "only the keys 'n', 'data'; a list of objects is there with items='/data'"),
+        ('[{"a": 1}]', r"only \[{'a': 1}\]; a list of objects is there with items=''"),
+        ("[1, 2]", r"should have a list of rows at '/items', found nothing there, only \[1, 2\]; is"),
         ('{"items": "abc", "next_cursor": null}', "should have a list of rows at '/items', found 'abc'"),
         ('{"items": [{"a": 1}]}', r"should have the next cursor \(or null\) at '/next_cursor', found"),
+        ('{"items": [{"a": 1}]}', "if the whole list comes at once, say paging={'by': 'none'}; is"),
         (
             '{"items": [{"a": 1}], "next_cursor": {"x": 1}}',
             "should have a text as next cursor at '/next_cursor', found {'x': 1}",

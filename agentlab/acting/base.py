@@ -44,7 +44,7 @@ class Workspace:
     draft: Draft
     engine: Engine
     tell: Callable[[str], None] = _silent
-    #: What transformations are computed by: Spark, if the lab was opened with it; None is the engine.
+    #: What transforms and judges tables: Spark, if the lab was opened with it; None is the engine.
     compute: Engine | None = None
     #: What part of each table's rows the run has kept so far, through all that takes rows out of the table.
     kept: dict[str, Fraction] = field(default_factory=dict)
@@ -58,9 +58,14 @@ class Workspace:
         """A table as the run has it so far."""
         return self.engine.read(self.draft.table(name), self.root)
 
+    @property
+    def computing(self) -> Engine:
+        """The engine that `operand` reads with."""
+        return self.compute or self.engine
+
     def operand(self, name: str) -> ibis.Table:
-        """A table as the run has it so far, to be transformed."""
-        return (self.compute or self.engine).read(self.draft.table(name), self.root)
+        """A table as the run has it so far, to be transformed or judged."""
+        return self.computing.read(self.draft.table(name), self.root)
 
     def version(self, name: str) -> int:
         """The version of a table that the run sees."""

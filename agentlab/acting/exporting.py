@@ -14,7 +14,7 @@ from pathlib import Path
 from agentlab import exports
 from agentlab.acting.base import Outcome, Workspace, perform
 from agentlab.actions import Export, Schema
-from agentlab.datafiles import Format, export_place
+from agentlab.datafiles import Format, export_place, is_for_people
 from agentlab.errors import PlanError
 from agentlab.placing import FOLDER, ExportDoc, Mark
 
@@ -44,8 +44,8 @@ def _before(workspace: Workspace, file: str) -> ExportDoc | None:
     for folder in (workspace.root / file).parents:
         if folder.is_file():
             raise PlanError(f"{file} can't be in {folder.name}, which is a file")
-    if not (workspace.root / file).resolve().is_relative_to(workspace.root):
-        raise PlanError(f"{file!r} leads out of the lab by a link; export to another place")
+    if not is_for_people(workspace.root, workspace.root / file):
+        raise PlanError(f"{file!r} leads by a link out of the lab, or into what is the lab's own; name another place")
     entry = workspace.draft.find("export", file)
     return ExportDoc.model_validate(entry.doc) if entry else None
 

@@ -45,7 +45,7 @@ def _told(findings: Iterable[quality.Finding]) -> list[dict[str, Any]]:
 @perform.register
 def _(action: Check, workspace: Workspace) -> Outcome:
     workspace.tell(f"checking {action.table}")
-    (verdict,) = checks.run_all(workspace.engine, [action], workspace.read, workspace.version(action.table))
+    (verdict,) = checks.run_all(workspace.computing, [action], workspace.operand, workspace.version(action.table))
     workspace.draft.put("report", f"check of {verdict.name}", {"kind": "check", "verdict": verdict})
     # The check is remembered without the rows that fail it, which are the report's.
     kept = verdict.model_dump(mode="json", exclude={"findings"})
@@ -59,9 +59,9 @@ def _(action: Check, workspace: Workspace) -> Outcome:
 @perform.register
 def _(action: FindOutliers, workspace: Workspace) -> Outcome:
     workspace.tell(f"looking for outliers in {action.table}")
-    table, version = workspace.read(action.table), workspace.version(action.table)
+    table, version = workspace.operand(action.table), workspace.version(action.table)
     found = outliers.find_outliers(
-        workspace.engine, table, action.table, action.columns, action.method, action.threshold, version
+        workspace.computing, table, action.table, action.columns, action.method, action.threshold, version
     )
     workspace.draft.put("report", f"outliers of {action.table}", {"kind": "outliers", "outliers": found})
     bounds = [one.model_dump(include={"low", "high", "count"}) | {"column": one.column.name} for one in found.columns]
@@ -111,7 +111,8 @@ def _report(workspace: Workspace, table: str) -> quality.Report:
 
 def _analyzed(workspace: Workspace, table: str, columns: Iterable[str]) -> quality.Report:
     workspace.tell(f"analyzing {table}")
-    report = quality.analyze(workspace.engine, workspace.read(table), table, workspace.version(table), tuple(columns))
+    version, read = workspace.version(table), workspace.operand(table)
+    report = quality.analyze(workspace.computing, read, table, version, tuple(columns))
     fixes = suggest_fixes(report)
     doc = {
         **{"kind": "quality", "report": report, "fixes": fixes.plan.to_calls(), "why": fixes.why},

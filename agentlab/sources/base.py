@@ -7,11 +7,11 @@ nobody but its owner can read.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -20,7 +20,7 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from agentlab.actions.base import Schema
 from agentlab.actions.ingestion import Pull
-from agentlab.errors import LabError, PlanError, unknown
+from agentlab.errors import LabError, PlanError, nearest, unknown
 from agentlab.sources.auth import Auth, BearerAuth, WebAddress
 from agentlab.sources.fetched import sorted_by_time
 from agentlab.sources.paging import CursorPaging, Paging, WholePaging
@@ -199,8 +199,23 @@ def read_doc(doc: Mapping[str, Any]) -> Source:
         return SourceDoc.validate_python(dict(doc))
     except ValidationError as fault:
         # Without the input: somebody may have put a token where none belongs.
-        told = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in fault.errors(include_input=False)]
+        told = [
+            f"{'.'.join(map(str, e['loc']))}: {e['msg']}{_known(e['loc']) if e['type'] == 'extra_forbidden' else ''}"
+            for e in fault.errors(include_input=False)
+        ]
         raise LabError(f"not a source: {'; '.join(told)}") from None
+
+
+def _known(loc: Sequence[int | str]) -> str:
+    """The settings that there are where one was given that there isn't, nearest first."""
+    kinds: dict[object, type[Doc]] = {each.model_fields["kind"].default: each for each in get_args(Source)}
+    of = kinds[loc[0]]
+    if len(loc) == 4 and loc[1] == "resources":
+        of = get_args(of.model_fields["resources"].annotation)[1]
+    elif len(loc) != 2:
+        return ""
+    names = [field.alias or name for name, field in of.model_fields.items()]
+    return f" (there are: {', '.join(nearest(str(loc[-1]), names, len(names)))})"
 
 
 def secret_of(root: Path, source: SqlSource | DatasetSource) -> str | None:

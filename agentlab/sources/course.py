@@ -109,8 +109,14 @@ class Course:
             return self.caller.shown(fault.found)
         if isinstance(fault.body, dict) and fault.body:
             keys = ", ".join(self.caller.shown(key) for key in list(fault.body)[:8])
-            return f"nothing there, only the keys {keys}"
-        return f"nothing there, only {self.caller.shown(fault.body)}"
+            return f"nothing there, only the keys {keys}{self._instead(fault.body)}"
+        return f"nothing there, only {self.caller.shown(fault.body)}{self._instead(fault.body)}"
+
+    def _instead(self, body: Any) -> str:
+        """Where the answer has a list of objects, as the setting that would find it."""
+        places = {"": body} | {f"/{key}": inner for key, inner in (body.items() if isinstance(body, dict) else ())}
+        lists = [place for place, found in places.items() if isinstance(found, list) and _is_objects(found)]
+        return f"; a list of objects is there with items={self.caller.shown(lists[0])}" if lists else ""
 
     # How it goes on
 
@@ -165,7 +171,10 @@ class Course:
         found, what = page.at(way.next), "cursor" if isinstance(way, CursorPaging) else "address"
         if found is ABSENT and isinstance(way, CursorPaging):
             told = self.caller.shown(page.at(""))
-            raise self.caller.broken(number, f"should have the next cursor (or null) at {way.next!r}, found {told}")
+            whole = "; if the whole list comes at once, say paging={'by': 'none'}" if number == 1 else ""
+            raise self.caller.broken(
+                number, f"should have the next cursor (or null) at {way.next!r}, found {told}{whole}"
+            )
         if found is ABSENT or found is None or found == "":
             return None
         if isinstance(found, bool) or not isinstance(found, str | int):
@@ -189,3 +198,8 @@ class Course:
         if seen.total is not None and self._rows < min(seen.total, self.most or seen.total):
             told = f"is the last one, and {self._rows:,} rows came of the {seen.total:,} that the API tells of"
             raise self.caller.broken(question.number, told)
+
+
+def _is_objects(rows: list[Any]) -> bool:
+    """Whether a list could be rows; an empty one could."""
+    return all(isinstance(row, dict) for row in rows[:100])

@@ -48,15 +48,25 @@ def prepare(root: Path, store: StoreDoc) -> list[str]:
     """Make ready what a store needs outside the catalog, and tell each step; safe to repeat, harmless if never used.
 
     A bucket is made where there is none. A folder elsewhere in the lab is noted, so that what runs that fail leave in
-    it is swept. A database is only asked whether it answers.
+    it is swept. A database is only asked whether it answers. PlanError for a folder that can't be one, or that a link
+    leads out of the lab or into the lab's own.
     """
     if store.remote:
         return buckets.provision(store.location, store.name)
     if store.format == "postgres":
         with postgres.connected(root, store):
             return []
+    _check_folder(root, store.location)
     cleaning.note(root, store.location)
     return []
+
+
+def _check_folder(root: Path, location: str) -> None:
+    full = root / location
+    if any(place.exists() and not place.is_dir() for place in (full, *full.parents)):
+        raise PlanError(f"a store can't be at {location!r}: there is a file of that name; name another folder")
+    if full.resolve() != root.resolve() / location:
+        raise PlanError(f"a store can't be at {location!r}: a link leads elsewhere; name the folder itself")
 
 
 def publish(
