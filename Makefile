@@ -6,9 +6,10 @@ PLANS ?= 100000
 
 PY := .venv/bin/python
 INSTALLED := .venv/.installed
+ON_BOTH := $(addprefix tests/test_,$(addsuffix .py,compile spark sparkqueries checks conversion engine))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-spark bench-data lint fuzz-plans lab
+.PHONY: help setup demo test test-spark test-spark-local bench-data lint fuzz-plans lab
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,9 +28,11 @@ lint: $(INSTALLED) ## ruff, its formatter, mypy
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
-test-spark: $(INSTALLED) ## what both engines must compute alike, on Spark: here, then on a master with a worker; needs Java
-	$(PY) -m pytest --engine 'local[2]' -m 'not million' tests/test_compile.py tests/test_spark.py $(ARGS)
-	$(PY) tests/spark_cluster.py $(PY) -m pytest -s --engine {master} tests/test_spark.py $(ARGS)
+test-spark-local: $(INSTALLED) ## what both engines must compute alike, on Spark on two cores; needs Java
+	$(PY) -m pytest --engine 'local[2]' -m 'not million' $(ON_BOTH) $(ARGS)
+
+test-spark: test-spark-local ## the same, then a million rows, on a master with a worker
+	$(PY) tests/spark_cluster.py $(PY) -m pytest -s --engine {master} tests/test_spark.py tests/test_sparkqueries.py $(ARGS)
 
 bench-data: $(INSTALLED) ## quality, pulls and transformations against their peers; make bench-data ARGS=--small is quicker
 	$(PY) -m pip install --disable-pip-version-check -q -c constraints.txt -r tests/benchmarks/requirements.txt

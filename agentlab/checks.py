@@ -66,7 +66,8 @@ class Verdict(BaseModel):
 class Question:
     """What a check asks of the table: an aggregate, how to read the answer, and what to show of what fails.
 
-    `where` is a condition for the rows that fail, `examples` a query for them where no condition says it. `each` are the aggregates of single columns where a check of several columns has a finding for each.
+    `where` is a condition for the rows that fail, `examples` a query for them where no condition says it. `each` are
+    the aggregates of single columns where a check of several columns has a finding for each.
     """
 
     ask: str

@@ -46,7 +46,7 @@ from agentlab.engine import DTYPES, explained, schema_of, type_of
 from agentlab.errors import PlanError, unknown
 from agentlab.expressions import parse
 from agentlab.projection import Counts, Matches, counts, joined, lineage, projection
-from agentlab.rows import derived, first, numbered, placed, satisfying, unnumbered
+from agentlab.rows import carried, derived, first, numbered, placed, satisfying, unnumbered
 from agentlab.simulation import united
 
 __all__ = ["Counts", "Matches", "compile", "counts", "form", "lineage", "matches", "projection", "spelled"]
@@ -160,7 +160,7 @@ def _(action: Sample, table: ibis.Table) -> ibis.Table:
 @form.register
 def _(action: Fill, table: ibis.Table) -> ibis.Table:
     if action.method in ("previous", "next"):
-        return _carried(table, action.column, backwards=action.method == "next")
+        return carried(table, action.column, backwards=action.method == "next")
     return table.mutate(**{action.column: table[action.column].fill_null(_filling(action, table))})
 
 
@@ -179,16 +179,6 @@ def _mode(table: ibis.Table, column: str) -> ir.Scalar:
     """The most frequent value; of several, the smallest."""
     groups = table.filter(table[column].notnull()).group_by(table[column].name("value")).aggregate(times=ibis._.count())
     return groups.order_by(ibis.desc("times"), "value").limit(1)["value"].as_scalar()
-
-
-def _carried(table: ibis.Table, column: str, backwards: bool) -> ibis.Table:
-    """Each missing value from the nearest row before, or after: it is in the group that starts with that row."""
-    rows, at = numbered(table)
-    order = ibis.desc(rows[at]) if backwards else rows[at]
-    group = rows[column].count().over(ibis.window(order_by=order, preceding=None, following=0))
-    grouped = rows.mutate(group.name(f"{at}_"))
-    carried = grouped[column].max().over(group_by=grouped[f"{at}_"])
-    return unnumbered(grouped.mutate(**{column: carried}), at, f"{at}_")
 
 
 @form.register
@@ -242,7 +232,8 @@ def _(action: Join, table: ibis.Table, other: ibis.Table) -> ibis.Table:
     """Rows in the order of the table; those of only the other table last, in its order."""
     left, right, at, at_other = _sides(action, table, other)
     chain = left.join(right, [left[key] == right[f"{at}{i}"] for i, key in enumerate(action.on)], how=action.how)
-    keys = {key: ibis.coalesce(chain[key], chain[f"{at}{i}"]) for i, key in enumerate(action.on)}
+    alone = action.how in ("right", "outer")  # only then is there a row with a key of the other table alone
+    keys = {key: ibis.coalesce(chain[key], chain[f"{at}{i}"]) for i, key in enumerate(action.on)} if alone else {}
     chosen = {name: keys.get(name, chain[name]) for name in _output(action, table, other)}
     return (
         chain.select(**chosen, **{at: chain[at], at_other: chain[at_other]}).order_by(at, at_other).drop(at, at_other)

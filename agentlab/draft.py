@@ -103,7 +103,7 @@ class Draft(Entries):
         return path
 
     def commit(self, row: Run | None = None) -> list[Event]:
-        """Make everything visible at once, and return the events as the log has them; `row`: the run's, to be saved too.
+        """Make everything visible at once, with `row`, the run's, and return the events as the log has them.
 
         Conflict, and nothing written, when another run has changed since what this one writes. A run that has committed
         before, in this process or another, gets that commit's events again and writes nothing.

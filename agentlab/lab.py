@@ -416,8 +416,7 @@ class Lab:
         )
         draft: Draft = self.catalog.draft(run.id)
         change(draft)
-        draft.commit()
-        self.catalog.save_run(run.model_copy(update={"message": intent, "ended": now()}))
+        draft.commit(run.model_copy(update={"message": intent, "ended": now()}))
         return result_of(self.catalog, run.id)
 
     def _log(self, doc: QueryDoc, found: workload.Answer, saved: bool, freq: float | None) -> None:

@@ -99,8 +99,8 @@ def settle(root: Path, before: Heads, after: Heads) -> list[str]:
     new = [after[n][1] for n in changed if n in after and (n not in before or after[n][0] > before[n][0])]
     for each in new:
         _check(root, each)
-    _announce(root, new)
     try:
+        _announce(root, new)
         for name in changed:
             lines += _moved(root, before.get(name), after.get(name), done)
     except OSError as fault:

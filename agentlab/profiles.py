@@ -22,7 +22,7 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 EXACT_ROWS = 100_000
 FEW = 1_000
 #: In rows: what a large table's text is judged by first.
-SAMPLE = 20_000
+SAMPLE = 5_000
 BINS = 20
 TOP = 10
 

@@ -163,7 +163,7 @@ def tools(role: Role | None) -> list[dict[str, Any]]:
     """The tools of a role in canonical order, as an OpenAI-compatible API takes them.
 
     >>> [tool["function"]["name"] for tool in tools("ingestion")]
-    ['pull', 'clarify', 'refuse']
+    ['pull', 'load_file', 'sync', 'describe_source', 'clarify', 'refuse']
     """
     schemas: list[dict[str, Any]] = json.loads(_tools(role))
     return schemas

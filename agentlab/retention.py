@@ -63,7 +63,8 @@ def archive_of(table: str) -> str:
 def parted(table: ibis.Table, column: str, older_than: str, now: datetime | None = None) -> Parted:
     """The rows that are old at a moment (None: the present one), and the others. Dates are compared by the day, in UTC.
 
-    >>> days = ibis.memtable({"day": ["2026-01-01", "2026-03-01", None]}).cast({"day": "date"})
+    >>> import pyarrow
+    >>> days = ibis.memtable(pyarrow.table({"day": ["2026-01-01", "2026-03-01", None]})).cast({"day": "date"})
     >>> parted(days, "day", "1 month", datetime(2026, 3, 15, tzinfo=UTC)).leaving.day.to_list()
     [datetime.date(2026, 1, 1)]
     """

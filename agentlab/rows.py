@@ -14,7 +14,7 @@ import ibis.expr.operations as ops
 from sqlglot import exp
 
 from agentlab.actions import ColumnType
-from agentlab.engine import DTYPES, SQL_TYPES
+from agentlab.engine import DTYPES, SQL_TYPES, type_of
 from agentlab.expressions import Expression
 from agentlab.sparkforms import SPARK_TYPES
 
@@ -70,6 +70,15 @@ def derived(table: ibis.Table, column: str, expression: Expression) -> ibis.Tabl
     return unnumbered(_with(rows, column, tree, expression.type), at)
 
 
+def carried(table: ibis.Table, column: str, backwards: bool) -> ibis.Table:
+    """Each missing value of the column from the nearest row before it that has one, or after it."""
+    rows, at = numbered(table)
+    order = exp.Ordered(this=exp.column(at, quoted=True), desc=backwards)
+    value = exp.IgnoreNulls(this=exp.LastValue(this=exp.column(column, quoted=True)))
+    tree = exp.Window(this=value, order=exp.Order(expressions=[order]), spec=_rows_to("CURRENT ROW"))
+    return unnumbered(_with(rows, column, tree, type_of(table[column].type())), at)
+
+
 def _with(table: ibis.Table, column: str, tree: exp.Expr, kind: ColumnType) -> ibis.Table:
     to = exp.DataType.build(_TYPES[_dialect(table)][kind], dialect=_dialect(table))
     value = exp.alias_(exp.Cast(this=tree, to=to), column, quoted=True)
@@ -103,10 +112,10 @@ def _by_stored_order(node: exp.Expr, at: str) -> exp.Expr:
         node.set("order", exp.Order(expressions=[*(order.expressions if order else ()), stored]))
     elif isinstance(function, _BY_EDGE) and not order:
         node.set("order", exp.Order(expressions=[stored]))
-        node.set("spec", node.args.get("spec") or _every_row())
+        node.set("spec", node.args.get("spec") or _rows_to("UNBOUNDED", "FOLLOWING"))
     return node
 
 
-def _every_row() -> exp.WindowSpec:
-    start, end = {"start": "UNBOUNDED", "start_side": "PRECEDING"}, {"end": "UNBOUNDED", "end_side": "FOLLOWING"}
-    return exp.WindowSpec(kind="ROWS", **start, **end)
+def _rows_to(end: str, side: str | None = None) -> exp.WindowSpec:
+    """A window's rows from the first on."""
+    return exp.WindowSpec(kind="ROWS", start="UNBOUNDED", start_side="PRECEDING", end=end, end_side=side)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import sqlglot as sg
 from sqlglot import exp
@@ -76,7 +75,7 @@ def _double(number: str) -> str:
 
 def _histogram(place: exp.Expr, condition: exp.Expr) -> exp.Expr:
     """How many rows have each place, as a map: `place` is CAST(LEAST(GREATEST(FLOOR(spot), 0), last) AS INTEGER)."""
-    last, spot = int(place.this.expressions[-1].name), place.find(exp.Floor).this
+    last, spot = int(place.this.expressions[-1].name), place.this.this.this.this
     below = [spot.copy() < exp.Literal.number(i + 1) for i in range(last)]
     kept = [(exp.Not(this=one), two) for one, two in zip([exp.false(), *below], [*below, exp.true()], strict=True)]
     counts = [call("count_if", exp.and_(condition.copy(), one.copy(), two.copy())) for one, two in kept]
@@ -106,7 +105,7 @@ def _bit_count(bits: exp.Expr) -> exp.Expr:
     return exp.Count(this=exp.Distinct(expressions=[bits.expressions[0].copy()]))
 
 
-_FUNCTIONS: Mapping[str, Callable[..., Any]] = {
+_FUNCTIONS: Mapping[str, Callable[..., exp.Expr]] = {
     "suffix": lambda text, end: call("endswith", text, end),
     "hash": lambda *values: call("xxhash64", *values),
     "row": lambda *values: call("struct", *values),

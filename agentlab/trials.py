@@ -159,7 +159,10 @@ def lost(name: str, candidate: Candidate, status: Status, why: str) -> Measured:
 
 
 def served(bench: Bench, candidate: Candidate, queries: Mapping[str, Query]) -> dict[str, Query]:
-    """The queries to measure a candidate on: those that read its table; without any, one that stands for them."""
+    """The queries to measure a candidate on: those that read its table; without any, one that stands for them.
+
+    A query that can't run as it is, say of a column that has another name by now, speaks against no layout.
+    """
     if candidate.kind == "materialized":
         if len(queries) != 1:
             raise PlanError(f"materialize keeps the result of one query, not of {len(queries)}")
@@ -170,6 +173,7 @@ def served(bench: Bench, candidate: Candidate, queries: Mapping[str, Query]) -> 
         if column not in bench.views[candidate.table].columns:
             raise PlanError(unknown("column", column, bench.views[candidate.table].columns, f"in {candidate.table}"))
     found = {name: query for name, query in queries.items() if _may_serve(bench, candidate, query)}
+    found = {name: query for name, query in found.items() if _can_run(bench, query)}
     return found or _stand_in(bench, candidate)
 
 
@@ -178,6 +182,14 @@ def _may_serve(bench: Bench, candidate: Candidate, query: Query) -> bool:
         return False
     read = columns_read(query, {table: schema_of(bench.views[table]) for table in query.tables})
     return candidate.kind != "pruned" or set(read.get(candidate.table, ())) <= set(candidate.columns)
+
+
+def _can_run(bench: Bench, query: Query) -> bool:
+    try:
+        fetch(bench.engine, f"EXPLAIN {bind(bench.engine, query, bench.views)}")
+    except PlanError:
+        return False
+    return True
 
 
 def _stand_in(bench: Bench, candidate: Candidate) -> dict[str, Query]:

@@ -260,3 +260,12 @@ def test_a_source_is_throttled_bit_by_bit_and_freed_by_undo(lab: Lab):
     lab.undo(third.run)
     assert lab.limits()["shop"].rows_per_second == 500
     assert "did you mean 'shop'" in act(lab, "throttle", source="shops", concurrency=1).message
+
+
+def test_a_logged_query_that_can_t_run_any_more_speaks_against_no_index(lab: Lab):
+    lab.load(facts(ROWS), "facts")
+    lab.query("broken", "SELECT SUM(v) AS s FROM staging.facts WHERE k = 5")
+    act(lab, "rename", table="staging.facts", column="v", to="value")
+    result = act(lab, "index", table="staging.facts", columns=["k"])
+    assert (result.status, [*lab.layouts()]) == ("done", ["index_staging_facts_k"]), result.message
+    assert "can't run" not in result.message

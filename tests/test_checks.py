@@ -126,6 +126,39 @@ def test_examples_are_rows_that_fail(bench: Bench) -> None:
     assert (finding.column, finding.kind) == ("customer_id", "reference")
 
 
+def test_examples_are_found_wherever_the_failing_rows_are(bench: Bench) -> None:
+    kind = "CASE WHEN i > 49990 THEN 'odd' WHEN i % 7 = 0 THEN NULL ELSE 'even' END AS kind"
+    bench.raw_sql(f"CREATE OR REPLACE TABLE orders AS SELECT i AS id, i % 100 AS n, {kind} FROM range(50000) r(i)")
+    asked = [
+        {"rule": "in_range", "columns": ["n"], "max": 90.5},
+        {"rule": "in_set", "columns": ["kind"], "values": ["even"]},
+        {"rule": "matches", "columns": ["kind"], "pattern": "even|odd"},
+    ]
+    checks = [Check(table="orders", **arguments) for arguments in asked]
+    often, late, never = verdicts(bench, checks)
+    assert [often.failing, late.failing, never.failing] == [4500, 9, 0]
+    assert [row["n"] > 90 for row in often.findings[0].examples] == [True] * 5
+    assert [row["id"] > 49990 for row in late.findings[0].examples] == [True] * 5
+    assert list(late.findings[0].examples[0]) == ["id", "n", "kind"]
+
+
+@pytest.mark.parametrize(("low", "high", "failing"), [(0.5, 2.5, 2), (1, 2, 2), (-0.5, 3, 0), (None, 2.999, 1)])
+def test_limits_between_whole_numbers_hold_for_whole_numbers(
+    bench: Bench, low: float | None, high: float, failing: int
+) -> None:
+    bench.raw_sql("CREATE OR REPLACE TABLE orders AS SELECT i AS n FROM range(4) r(i)")
+    ends = {"max": high} | ({} if low is None else {"min": low})
+    assert checked(bench, rule="in_range", columns=["n"], **ends).failing == failing
+
+
+@pytest.mark.parametrize("cell", ["", "   ", None])
+def test_what_holds_nothing_breaks_no_rule_but_that_it_be_there(bench: Bench, cell: str | None) -> None:
+    bench.con.execute("CREATE OR REPLACE TABLE orders AS SELECT ?::VARCHAR AS cell UNION ALL SELECT '\ttab'", [cell])
+    assert checked(bench, rule="not_null", columns=["cell"]).failing == 1
+    assert checked(bench, rule="in_set", columns=["cell"], values=["x"]).failing == 1
+    assert checked(bench, rule="matches", columns=["cell"], pattern="[a-z]+").failing == 1
+
+
 def test_several_columns_have_a_finding_each(bench: Bench) -> None:
     verdict = checked(bench, rule="not_null", columns=["email", "status"])
     assert [(f.column, f.count) for f in verdict.findings] == [("email", 2), ("status", 1)]

@@ -15,11 +15,12 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from agentlab import exports
+from agentlab import exports, placing
 from agentlab.datafiles import export_place
 from agentlab.errors import LabError, PlanError
 from agentlab.lab import Lab
 from agentlab.models import Scripted
+from agentlab.placing import ExportDoc, Mark
 from agentlab.plan import Plan, action_from
 from agentlab.runs import RunResult
 
@@ -297,6 +298,21 @@ def test_what_is_exported_is_swept_with_its_run_only(lab: Lab):
     assert lab.catalog.sweep() == [".exports/rgone"]
     lab.undo(kept.run)
     assert files(lab) == {"mine.csv": b"mine"}
+
+
+def test_a_file_replaced_for_a_commit_that_never_came_is_brought_back(lab: Lab):
+    (lab.root / "mine.csv").write_text("mine")
+    draft, folder = lab.catalog.draft("rkilled"), lab.root / ".exports" / "rkilled"
+    folder.mkdir(parents=True)
+    (folder / "0-new").write_text("ours, not theirs")
+    new, found = Mark.of(folder / "0-new"), Mark.of(lab.root / "mine.csv")
+    assert new and found
+    places = {"path": ".exports/rkilled", "staged": ".exports/rkilled/0-new", "kept": ".exports/rkilled/0-before"}
+    told = {"format": "csv", "table": T, "version": 1, "rows": 3, "mark": new, "found": found}
+    placing.settle(draft.root, {}, {"mine.csv": (1, ExportDoc(file="mine.csv", **told, **places))})
+    assert (lab.root / "mine.csv").read_text() == "ours, not theirs"
+    lab.recover()
+    assert (lab.root / "mine.csv").read_text() == "mine"
 
 
 def test_place_errors_are_for_the_model(lab: Lab):

@@ -296,7 +296,10 @@ def test_a_column_name_is_never_sql(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def test_other_dialects_get_their_own_sql() -> None:
-    assert parse("date_diff('day', day, at)", SCHEMA).to("spark") == "DATEDIFF(DAY, `day`, `at`)"
+    assert parse("date_diff('day', day, at)", SCHEMA).to("spark") == (
+        "CAST((UNIX_DATE(CAST(CAST(`at` AS TIMESTAMP_NTZ) AS DATE)) - "
+        "UNIX_DATE(CAST(CAST(`day` AS TIMESTAMP_NTZ) AS DATE))) AS BIGINT)"
+    )
 
 
 def test_without_a_schema_any_column_goes() -> None:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import ibis
 import pyarrow as pa
 import pytest
+from conftest import Judged
 
 from agentlab import expressions
 from agentlab.actions import Cast, Dedupe, NormalizeText, Quarantine
@@ -59,8 +60,8 @@ CLEAN = "SELECT i AS id, 'user' || i || '@example.org' AS email, 10 + i % 7 AS q
 class Bench:
     """A DuckDB connection with tables made by SQL, and the analysis of any of them."""
 
-    def __init__(self) -> None:
-        self.con = ibis.duckdb.connect()
+    def __init__(self, judged: Judged) -> None:
+        self.con, self.judged = ibis.duckdb.connect(), judged
 
     def make(self, name: str, sql: str) -> Bench:
         self.con.raw_sql(f"CREATE TABLE {name} AS {sql}")
@@ -73,15 +74,15 @@ class Bench:
         return [name for (name,) in found if not name.startswith("ibis_")]
 
     def report(self, name: str, columns: tuple[str, ...] = ()) -> Report:
-        return analyze(SimpleNamespace(con=self.con), self.con.table(name), name, 1, columns)
+        return analyze(*self.judged(self.con, name), name, 1, columns)
 
     def count(self, name: str, where: str) -> int:
         return self.con.raw_sql(f"SELECT COUNT(*) FROM {name} WHERE {where}").fetchone()[0]
 
 
 @pytest.fixture
-def bench():
-    bench = Bench()
+def bench(judged):
+    bench = Bench(judged)
     yield bench
     bench.con.disconnect()
 

@@ -486,7 +486,10 @@ def test_a_store_may_hold_at_least_what_it_holds(lab: Catalog) -> None:
 def test_an_action_of_another_agent_is_refused(lab: Catalog) -> None:
     (issue,) = check(plan(("rename", {"table": O, "column": "qty", "to": "n"})), lab, "ingestion")
     assert (issue.rule, issue.severity) == ("authority", "refuse")
-    assert issue.message == "rename is for the transformation agent; the ingestion agent may pull, clarify, refuse"
+    assert issue.message == (
+        "rename is for the transformation agent; the ingestion agent may pull, load_file, sync, describe_source, "
+        "clarify, refuse"
+    )
     assert told(lab, ("rename", {"table": O, "column": "qty", "to": "n"}), role="transformation") == []
 
 

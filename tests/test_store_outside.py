@@ -258,3 +258,39 @@ def test_what_postgres_cannot_keep_is_told(lab: Lab, database: Any):
 def test_another_source_is_no_place_for_a_postgres_store(lab: Lab):
     result = act(lab, "provision", store="other", format="postgres", location="orders")
     assert result.status != "done" and "no database 'orders' is registered" in result.message
+
+
+def test_a_store_in_the_place_of_a_dropped_one_leaves_its_rows_for_undo(lab: Lab, s3_url: str):
+    act(lab, "provision", store="mart", location="s3://acme-again/sales")
+    publish(lab)
+    dropped = lab.run(Plan.from_calls([{"name": "drop", "arguments": {"store": "mart"}}]), approve=True)
+    again = act(lab, "provision", store="shop", location="s3://acme-again/sales")
+    published = act(lab, "publish", table=T, store="shop")
+    for run in (published, again, dropped):
+        lab.undo(run.run)
+    assert len(lab.table("mart.orders")) == 3
+
+
+def test_what_others_made_in_the_database_is_never_replaced(lab: Lab, postgres_url: str):
+    import psycopg
+
+    lab.add_source("erp", kind="sql", driver="postgres", url=postgres_url)
+    with psycopg.connect(postgres_url, autocommit=True) as theirs:
+        theirs.execute("CREATE SCHEMA shared")
+        theirs.execute("CREATE VIEW shared.orders AS SELECT 7 AS id, 'x' AS day")
+        act(lab, "provision", store="shared", format="postgres", location="erp")
+        told = act(lab, "publish", table=T, store="shared")
+        assert told.status == "failed" and "agentlab didn't make" in told.message
+        assert theirs.execute("SELECT id FROM shared.orders").fetchall() == [(7,)]
+        theirs.execute("DROP SCHEMA shared CASCADE")
+
+
+def test_a_delta_log_has_the_columns_of_what_is_published_after_an_undo(lab: Lab):
+    from deltalake import DeltaTable
+
+    act(lab, "provision", store="mart", format="delta")
+    lab.undo(publish(lab).run)
+    act(lab, "cast", table=T, column="id", type="text")
+    publish(lab)
+    log = DeltaTable(str(lab.root / "stores" / "mart" / "orders"))
+    assert log.to_pyarrow_table()["id"].to_pylist() == ["1", "2", "3"]

@@ -15,8 +15,10 @@ import pytest
 from moto_server import s3_url
 from postgres_server import postgres_url
 
+from agentlab.errors import PlanError
 from agentlab.lab import Lab
 from agentlab.models import Scripted
+from agentlab.places import check_location
 from agentlab.plan import Plan
 from agentlab.runs import RunResult
 
@@ -246,3 +248,9 @@ def test_dropping_a_store_can_be_undone(place: Place):
     assert "mart" not in place.lab.stores() and not (place.seen and place.outside())
     place.lab.undo(dropped.run)
     place.holds(1, 2, 3, 4)
+
+
+@pytest.mark.parametrize("location", ["stores", "stores/mart/eu", "Stores/mart", "sources/marts"])
+def test_a_store_is_not_where_other_stores_or_the_lab_keep_theirs(location: str):
+    with pytest.raises(PlanError, match="can't be at"):
+        check_location(location, "parquet")

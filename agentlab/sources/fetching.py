@@ -101,7 +101,11 @@ class Caller:
         return text if len(text) <= 80 else f"{text[:80]}…"
 
     def _ask(self, url: str, query: dict[str, str], headers: dict[str, str]) -> httpx.Response | httpx.RequestError:
-        asked = httpx.URL(url).copy_merge_params({**query, **self.credentials.params()})
+        try:
+            asked = httpx.URL(url).copy_merge_params({**query, **self.credentials.params()})
+        except (httpx.InvalidURL, UnicodeError):
+            # Only an answer's cursor or link can make it so; the source's own address has been checked.
+            raise LabError(f"GET {self.resource.path} of {self.name} leads on to what is no web address") from None
         try:
             return self.client.get(asked, headers=headers)
         except httpx.RequestError as fault:
