@@ -150,3 +150,23 @@ def test_what_is_new_and_which_row_is_which_must_be_told(lab: Lab, api: Api) -> 
     assert result.status == "clarify"
     assert "odd.things names no time column" in result.message and "odd.things names no key" in result.message
     assert not api.asked
+
+
+@pytest.mark.parametrize("undone", [False, True])
+def test_rows_that_a_restore_or_a_pull_took_away_come_back_with_the_next_sync(lab: Lab, undone: bool) -> None:
+    sync(lab)
+    pull = {"source": "shop", "resource": "orders", "into": T, "limit": 1}
+    replaced = lab.run(Plan.from_calls([{"name": "pull", "arguments": pull}]), approve=True)
+    assert (replaced.status, ids(lab)) == ("done", [1])
+    if undone:
+        lab.undo(replaced.run)
+    again = sync(lab)
+    assert sorted(ids(lab)) == [1, 2, 3, 4]
+    assert ("synced 2 rows" in again.message) == undone, "after undo the cursor holds again: only the last time's rows"
+
+
+def test_rows_that_a_filter_took_away_on_purpose_stay_away(lab: Lab) -> None:
+    sync(lab)
+    lab.run(Plan.from_calls([{"name": "filter", "arguments": {"table": T, "where": "order_id > 1"}}]))
+    sync(lab)
+    assert sorted(ids(lab)) == [2, 3, 4]

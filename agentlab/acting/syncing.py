@@ -51,12 +51,26 @@ def _place(action: Sync) -> str:
 
 
 def _state(workspace: Workspace, action: Sync) -> Mapping[str, Any]:
-    """How far the last sync from the same place came, if the table that it filled is still there; else empty."""
+    """How far the last sync from the same place came, if what it brought is still in the table; else empty."""
     entry = workspace.draft.find("sync", action.into)
-    here = entry is not None and workspace.draft.find("table", action.into) is not None
+    here = entry is not None and _kept(workspace, action.into, entry.doc["version"])
     same = entry is not None and (entry.doc["source"], entry.doc["resource"]) == (action.source, action.resource)
     doc = entry.doc if entry is not None and here and same else {}
     return doc if action.cursor in (None, doc.get("cursor")) else {}
+
+
+def _kept(workspace: Workspace, table: str, synced: int) -> bool:
+    """Whether a table still builds on what a sync left: it is there, and nothing replaced its rows by others since."""
+    head = workspace.draft.find("table", table)
+    if head is None:
+        return False
+    later = [v for v in workspace.draft.catalog.history("table", table) if synced < v.n <= head.n]
+    return head.n >= synced and not any(_replaces(version.doc.get("call", {})) for version in later)
+
+
+def _replaces(call: Mapping[str, Any]) -> bool:
+    mode = call.get("arguments", {}).get("mode", "replace")
+    return call.get("name") == "restore" or (call.get("name") in ("pull", "load_file") and mode == "replace")
 
 
 def _asked(action: Sync, state: Mapping[str, Any]) -> Pull:
@@ -109,6 +123,9 @@ def _greatest(workspace: Workspace, rows: ibis.Table, cursor: str) -> str | int 
     kind = schema_of(rows)[cursor]
     if kind not in ("int", "float", "date", "timestamp", "text"):
         raise PlanError(f"column {cursor!r} is {kind}, which has no order; name one that grows: a time or a number")
+    if kind == "float":
+        # Not-a-number would be the greatest of all.
+        rows = rows.filter(~rows[cursor].isnan())
     found: Any = workspace.engine.con.to_pyarrow(rows[cursor].max()).as_py()
     greatest: str | int | float | None = found.isoformat() if isinstance(found, date) else found
     return greatest
@@ -116,5 +133,6 @@ def _greatest(workspace: Workspace, rows: ibis.Table, cursor: str) -> str | int 
 
 def _remember(workspace: Workspace, action: Sync, cursor: str, key: tuple[str, ...], last: Any) -> None:
     where = {"source": action.source, "resource": action.resource}
-    doc = {**where, "cursor": cursor, "key": list(key), "last": last, "run": workspace.draft.run}
+    left = {"version": workspace.version(action.into), "run": workspace.draft.run}
+    doc = {**where, "cursor": cursor, "key": list(key), "last": last, **left}
     workspace.draft.put("sync", action.into, doc)
