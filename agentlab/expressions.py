@@ -73,7 +73,8 @@ def parse(sql: str, schema: Schema | None, *, boolean: bool = False) -> Expressi
     columns = [column.name for column in tree.find_all(exp.Column, bfs=False)]
     tree = (exp.cast(tree, "text", dialect="duckdb") if type == "null" else tree).transform(_guard)
     shown = cast(ColumnType, "text" if type in ("null", "unknown") else type)
-    return Expression(_sql(tree, "duckdb"), list(dict.fromkeys(columns)), list(dict.fromkeys(names)), shown, tree, schema)
+    used, called = list(dict.fromkeys(columns)), list(dict.fromkeys(names))
+    return Expression(_sql(tree, "duckdb"), used, called, shown, tree, schema)
 
 
 def _sql(tree: exp.Expr, dialect: str) -> str:

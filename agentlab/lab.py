@@ -287,9 +287,7 @@ class Lab:
     def allow_layouts(self, size: int) -> RunResult:
         """Let all layouts together take so many bytes at most; at first it is as much as all tables take."""
         doc = BudgetDoc(bytes=max(size, 0))
-        return self._changed(
-            f"let layouts take {size:,} bytes at most", lambda draft: draft.put("limit", BUDGET, doc)
-        )
+        return self._changed(f"let layouts take {size:,} bytes at most", lambda draft: draft.put("limit", BUDGET, doc))
 
     # Looking at it
 

@@ -22,17 +22,19 @@ ROOT = Path(agentlab.__file__).parents[1]
 LAYERS: dict[int, str] = {
     0: "actions errors plan shown",
     1: (
-        "catalog cleaning commits database datafiles documents draft entries events expressions functions inference intents limits"
-        " moments places placing snapshots sparkforms sparkqueries sparkwords tasks vetting view"
+        "catalog cleaning commits database datafiles documents draft entries events expressions functions"
+        " inference intents limits moments places placing snapshots sparkforms sparkqueries sparkwords tasks"
+        " vetting view"
     ),
-    2: "approvals completion grammar lexicon linking naming prompts rules simulation slot_grammar slots zones",
+    2: ("approvals completion grammar lexicon linking naming prompts rules simulation slot_grammar slots zones"),
     3: (
-        "cells checks compile conversion copies costs diagnosis drift engine fixes layouts measuring models outliers profiles projection quality queries results"
-        " blast exports retention rows semantics sources stores trials tune workload"
+        "blast cells checks compile conversion copies costs diagnosis drift engine exports fixes layouts"
+        " measuring models outliers profiles projection quality queries results retention rows semantics"
+        " sources stores trials tune workload"
     ),
     4: (
-        "acting agents display durable enforcement orchestrator pipelines policy provenance recomputing refreshing"
-        " rehearsal reviews runs talks"
+        "acting agents display durable enforcement orchestrator pipelines policy provenance recomputing"
+        " refreshing rehearsal reviews runs talks"
     ),
     5: "evaluation lab",
     6: "__main__ cli demo report schedules serve story",

@@ -124,7 +124,8 @@ class Backend(PySparkBackend):
     def frame(self, table: ibis.Table) -> DataFrame:
         """The table as Spark's own."""
         self._run_pre_execute_hooks(table)
-        return self._session.sql(self.compile(table))
+        made: DataFrame = self._session.sql(self.compile(table))
+        return made
 
     def answer(self, query: str) -> pa.Table:
         """What a query in Spark's SQL returns, as Arrow."""
@@ -132,8 +133,9 @@ class Backend(PySparkBackend):
 
     def numbered(self, op: ops.SQLQueryResult, name: str) -> ibis.Table:
         """A version with each row's place in the stored order as one more column of that name."""
-        query = sg.parse_one(op.query, dialect="spark")
-        place = query.find(exp.Subquery).this.selects[-1].alias
+        query = sg.parse_one(op.query, exp.Select, dialect="spark")
+        (below, *_) = query.find_all(exp.Subquery)
+        place = below.this.selects[-1].alias
         query = query.select(exp.alias_(exp.column(place, quoted=True), name, quoted=True))
         schema = ibis.schema({**dict(op.schema.items()), name: dt.int64})
         return ops.SQLQueryResult(query.sql("spark"), schema, self).to_expr()
