@@ -226,18 +226,54 @@ def list_sources(ctx: typer.Context, lab: Folder = HERE, as_json: Json = False) 
 @sources.command("add")
 def add_source(
     name: str,
-    url: Annotated[str, typer.Option(help="the API's address, such as https://api.example.com")],
-    resource: Annotated[list[str], typer.Option(help="NAME=PATH or NAME=PATH:TIME_COLUMN; the first is the main one")],
+    url: Annotated[str, typer.Option(help="the API's address, such as https://api.example.com")] = "",
+    resource: Annotated[
+        list[str] | None, typer.Option(help="NAME=PATH or NAME=PATH:TIME_COLUMN; the first is the main one")
+    ] = None,
     token_env: Annotated[str | None, typer.Option(help="the environment variable that holds the token")] = None,
+    settings: Annotated[
+        Path | None,
+        typer.Option("--from", help="a YAML file of settings, for any kind of source: kind, url, resources, auth, ..."),
+    ] = None,
     lab: Folder = HERE,
     as_json: Json = False,
 ) -> None:
-    """Register a REST API as a source."""
-    found = dict(map(_resource, resource))
+    """Register a source: a REST API by its address, or whatever a file of settings describes."""
+    given = _settings(settings) if settings else {"token_env": token_env}
+    given |= {"url": url} if url else {}
+    given |= {"resources": dict(map(_resource, resource))} if resource else {}
     with _opened(lab) as opened:
-        opened.add_source(name, url=url, resources=found, token_env=token_env)
-    told = {"source": name, "url": url, "resources": list(found)}
-    _say(told, as_json, lambda d: d.terminal.lines([f"source {name}: {', '.join(found)} of {url}"]))
+        opened.add_source(name, **given)
+        found = opened.sources()[name]
+    told = {"source": name, "kind": given.get("kind", "rest"), "resources": found}
+    _say(told, as_json, lambda d: d.terminal.lines([f"source {name}: {', '.join(found)}"]))
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    """What a file says of a source; the names are those of `Lab.add_source`."""
+    import yaml
+
+    try:
+        read = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as fault:
+        raise LabError(f"{path} can't be read as YAML: {fault}") from None
+    if not isinstance(read, dict) or not all(isinstance(key, str) for key in read):
+        raise LabError(f"{path} must map settings to values, such as 'kind: sql' and 'driver: sqlite'")
+    return read
+
+
+@app.command()
+def report(
+    file: Annotated[Path, typer.Argument(help="where to write it")] = Path("report.html"),
+    lab: Folder = HERE,
+    as_json: Json = False,
+) -> None:
+    """Write one HTML page of the lab: its runs, scores, checks, stores, schedules, queries."""
+    from agentlab.report import write
+
+    with _opened(lab, existing=True) as opened:
+        page = write(opened, file, title=f"The lab {opened.root.name}")
+    _say({"report": str(page)}, as_json, lambda d: d.terminal.lines([f"report: {page}"]))
 
 
 @app.command()

@@ -339,3 +339,23 @@ def test_a_plan_says_what_it_would_break(lab: Path, model: str) -> None:
     assert "breaks: query 'by customer' (uses customer_id)" in told.stdout
     shown = object_of(call("plan", "call customer_id cust_id", "--lab", lab, "--model", model, "--json"))
     assert shown["breaks"] == ["rename staging.orders breaks: query 'by customer' (uses customer_id)"]
+
+
+def test_any_source_is_registered_from_a_file_of_settings(lab: Path, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "erp.sqlite")) as erp:
+        erp.executescript(
+            "CREATE TABLE invoices (id INTEGER PRIMARY KEY, due TEXT); INSERT INTO invoices VALUES (1, 'x')"
+        )
+    settings = tmp_path / "erp.yaml"
+    settings.write_text(f"kind: sql\ndriver: sqlite\npath: {tmp_path / 'erp.sqlite'}\n")
+    told = object_of(call("sources", "add", "erp", "--from", settings, "--lab", lab, "--json"))
+    assert told == {"source": "erp", "kind": "sql", "resources": ["invoices"]}
+    settings.write_text("- no mapping")
+    wrong = call("sources", "add", "other", "--from", settings, "--lab", lab)
+    assert wrong.exit_code == 1 and "must map settings to values" in wrong.stderr
+
+
+def test_the_page_of_a_lab_is_written_where_it_is_asked_for(lab: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    assert object_of(call("report", page, "--lab", lab, "--json")) == {"report": str(page)}
+    assert "staging.orders" in page.read_text()

@@ -163,3 +163,26 @@ def test_a_source_describes_itself(lab: Lab, api: Api):
     assert api.asked["/page?limit=2&page=1"] == 1, "a page is enough to look at"
     lab.undo(result.run)
     assert not lab.reports()
+
+
+def test_an_upsert_keeps_what_it_says_nothing_of(lab: Lab, api: Api):
+    pull(lab)
+    api.rows[:] = [{"id": 4, "price": 9.0}, {"id": 2, "price": 8.0}, {"id": 7, "price": 7.0}]
+    upsert(lab)
+    table = lab.table(T).astype(object).where(lambda t: t.notna(), None)
+    assert table.to_dict("records") == [
+        {"id": 1, "name": "row 1", "price": 1.5},
+        {"id": 3, "name": "row 3", "price": 3.5},
+        {"id": 4, "name": "row 4", "price": 9.0},
+        {"id": 2, "name": "row 2", "price": 8.0},
+        {"id": 7, "name": None, "price": 7.0},
+    ]
+
+
+def test_a_column_that_another_source_widens_is_said_and_told(lab: Lab, api: Api):
+    pull(lab)
+    (lab.root / "more.csv").write_text("id,name,price\nA7,row 7,7.5\n")
+    load = {"path": "more.csv", "into": T, "mode": "append"}
+    result = lab.run(Plan.from_calls([{"name": "load_file", "arguments": load}]))
+    assert "id is text now, it was int" in result.message
+    assert drift(lab)[-1]["retyped"] == {"id": ["int", "text"]}

@@ -76,6 +76,8 @@ def told(stored: Stored, text: str, **data: Any) -> Outcome:
     if stored.aside:
         text += f"; {stored.aside:,} rows that no table could take are in quarantine, with the reason"
         data["quarantined"] = stored.aside
+    for column, (was, now) in stored.retyped.items():
+        text += f"; {column} is {now} now, it was {was}"
     return Outcome(text, {"rows": stored.doc.rows, **data})
 
 

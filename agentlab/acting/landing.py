@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import ibis
 import pyarrow as pa
@@ -18,7 +19,7 @@ import pyarrow.parquet as pq
 
 from agentlab import compile as forms
 from agentlab.acting.base import Lineage, Workspace
-from agentlab.actions import Dedupe, LoadFile, Pull, Schema, Sync, Union
+from agentlab.actions import Dedupe, Join, LoadFile, Pull, Schema, Sync, Union
 from agentlab.actions.ingestion import Mode
 from agentlab.conversion import common, convert
 from agentlab.engine import schema_of
@@ -33,11 +34,12 @@ Ingests = Pull | Sync | LoadFile
 
 @dataclass(frozen=True)
 class Stored:
-    """A table's new version, how many rows came in for it, and how many were set aside instead."""
+    """A table's new version, how many rows came in for it, how many were set aside, and which columns changed type."""
 
     doc: TableDoc
     came: int
     aside: int
+    retyped: dict[str, list[str]]
 
 
 @contextmanager
@@ -70,10 +72,11 @@ def store_rows(
     """Put landed rows into the table `action.into` as its next version, in the run's draft: all of them or none.
 
     `replace` leaves these rows only, `append` puts them below those that are there, `upsert` in place of those with the
-    same `key`; of several that came with one key the last counts. A new column evolves the table, a column of two types
-    gets the narrower one that holds both. `rejected`, and rows to upsert without a key, go to `quarantine.<table>`
-    with the reason. Tells `data-ready` and, where the schema isn't that of the last time, `schema-drift`. `source` says
-    where the rows are from: `source.resource`, or the file. PlanError where a key column is missing altogether.
+    same `key`, whose values stay in columns that didn't come; of several that came with one key the last counts. A new
+    column evolves the table, a column of two types gets the narrower one that holds both. `rejected`, and rows to
+    upsert without a key, go to `quarantine.<table>` with the reason. Tells `data-ready` and, where the schema isn't
+    that of the last time, `schema-drift`. `source` says where the rows are from: `source.resource`, or the file.
+    PlanError where a key column is missing altogether.
     """
     kept = workspace.draft.find("table", action.into) if mode != "replace" else None
     keys = _spelled_key(workspace, action, table, kept, key, source) if mode == "upsert" else ()
@@ -84,16 +87,18 @@ def store_rows(
     if kept:
         table = _onto(workspace.read(action.into), table, action.into, keys)
         lineage = {c: [(action.into, kept.n, c)] if c in kept.doc["schema"] else [] for c in table.columns}
-    last = _last_schema(workspace, action.into, source)
+    last = _last_schema(workspace, action.into, source) or (kept.doc["schema"] if kept else None)
     gone = _set_aside(workspace, action, outside) if outside else 0
     doc = workspace.write(action.into, table, action, lineage, source)
     workspace.emit("data-ready", action.into, rows=doc.rows, source=source, mode=mode)
-    if last and (drift := drifted(last, doc.schema_)):
+    drift = drifted(last, doc.schema_) if last else {}
+    if drift:
         workspace.emit("schema-drift", action.into, **drift)
-    return Stored(doc, came, gone)
+    retyped = drifted(kept.doc["schema"], doc.schema_).get("retyped", {}) if kept else {}
+    return Stored(doc, came, gone, dict(retyped))
 
 
-def drifted(before: Schema, after: Schema) -> dict[str, list[str] | dict[str, list[str]]]:
+def drifted(before: Schema, after: Schema) -> dict[str, Any]:
     """How a schema differs from that of the last time; nothing if it doesn't.
 
     >>> drifted({"id": "int", "x": "int"}, {"id": "text", "y": "int"})
@@ -174,8 +179,20 @@ def _onto(before: ibis.Table, fetched: ibis.Table, into: str, key: Sequence[str]
     fetched = forms.spelled(fetched, before.columns)
     if key:
         spelled = {column.lower(): column for column in before.columns}
-        before = before.anti_join(*_alike(before, fetched, [spelled[column.lower()] for column in key]))
+        keys = [spelled[column.lower()] for column in key]
+        fetched = _completed(before, fetched, keys)
+        before = before.anti_join(*_alike(before, fetched, keys))
     return forms.compile(Union(table=into, other=into), before, fetched)
+
+
+def _completed(before: ibis.Table, fetched: ibis.Table, key: Sequence[str]) -> ibis.Table:
+    """Rows that take the place of others keep in columns which didn't come what the others had there."""
+    came = {column.lower() for column in fetched.columns}
+    untold = tuple(column for column in before.columns if column.lower() not in came)
+    if not untold:
+        return fetched
+    known = forms.compile(Dedupe(table="known", by=tuple(key), keep="last"), before)
+    return forms.compile(Join(table="rows", other="known", on=tuple(key), columns=untold), fetched, known)
 
 
 def _alike(

@@ -133,7 +133,7 @@ class Backend(PySparkBackend):
 
     def numbered(self, op: ops.SQLQueryResult, name: str) -> ibis.Table:
         """A version with each row's place in the stored order as one more column of that name."""
-        query = sg.parse_one(op.query, exp.Select, dialect="spark")
+        query = sg.parse_one(op.query, dialect="spark", into=exp.Select)
         (below, *_) = query.find_all(exp.Subquery)
         place = below.this.selects[-1].alias
         query = query.select(exp.alias_(exp.column(place, quoted=True), name, quoted=True))
