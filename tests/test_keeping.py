@@ -241,3 +241,13 @@ def test_a_store_that_is_dropped_keeps_its_files_for_undo(lab: Lab):
     assert lab.stores() == {}
     lab.undo(dropped.run)
     assert ids(lab, "mart.orders") == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_new_time_is_in_the_zone_of_the_old_one_unless_another_is_named(lab: Lab) -> None:
+    def at(when: str, **zone: str) -> Any:
+        done(lab, call("schedule", task=f"{T} refresh", when=when, **zone))
+        return lab.schedules()[0]["zone"]
+
+    assert at("daily at 06:00", zone="Europe/Berlin") == "Europe/Berlin"
+    assert at("daily at 07:00") == "Europe/Berlin"
+    assert at("daily at 07:00", zone="UTC") == "UTC"

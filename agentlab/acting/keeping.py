@@ -34,16 +34,18 @@ from agentlab.snapshots import SnapshotDoc
 
 @perform.register
 def _(action: Schedule, workspace: Workspace) -> Outcome:
-    moments = upcoming(action.cron, zone=action.zone)
     known = workspace.draft.find("schedule", action.task)
+    # A new time is told in the zone of the old one, unless another is named.
+    zone = action.zone or (known.doc.get("zone") if known else None)
+    moments = upcoming(action.cron, zone=zone)
     doc = {
-        **{"task": action.task, "when": action.when, "cron": action.cron, "zone": action.zone},
+        **{"task": action.task, "when": action.when, "cron": action.cron, "zone": zone},
         **{"state": "active", "next": moments},
     }
     workspace.draft.put("schedule", action.task, doc)
-    workspace.emit("scheduled", action.task, cron=action.cron, zone=action.zone, next=moments)
+    workspace.emit("scheduled", action.task, cron=action.cron, zone=zone, next=moments)
     instead = f", instead of {known.doc['when']}" if known else ""
-    where = f" in {action.zone}" if action.zone else ""
+    where = f" in {zone}" if zone else ""
     return Outcome(
         f"{action.task} runs {action.when}{where} ({action.cron}){instead}; next at {', '.join(moments)}", doc
     )

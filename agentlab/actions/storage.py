@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, ClassVar, Literal
 
+from croniter import croniter
 from pydantic import AfterValidator
 
 from agentlab.actions.amounts import Size, Span, Zone
@@ -41,6 +42,8 @@ def cron_of(when: str) -> str:
     """
     fields = when.split()
     if len(fields) == 5 and all(re.fullmatch(r"[\d*,/\-A-Za-z]+", f) for f in fields):
+        if not croniter.is_valid(when):
+            raise ValueError(f"{when!r} has five fields like cron, but names no time; write e.g. '30 6 * * 1-5'")
         return " ".join(fields)
     if every := _EVERY.fullmatch(when):
         return _every(int(every["n"]), every["unit"])
@@ -113,7 +116,10 @@ class Export(Action):
 
 
 class Schedule(Action):
-    """Do a task again and again: a saved pipeline, by its name, or `S refresh`, which brings the store S up to date."""
+    """Do a task again and again: a saved pipeline, by its name, or `S refresh`, which brings the store S up to date.
+
+    Without `zone` it is that of the task's schedule before, if it had one, else UTC.
+    """
 
     agent: ClassVar[Role | None] = "storage"
     task: Text
