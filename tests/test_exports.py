@@ -163,7 +163,7 @@ def test_places(arguments: dict[str, Any], wanted: tuple[str, str]):
     [
         ({"path": "../x.csv"}, "refuse", "leads out of the lab"),
         ({"path": "/tmp/x.csv"}, "refuse", "leads out of the lab"),
-        ({"path": "out/link/x.csv"}, "failed", "leads out of the lab by a link"),
+        ({"path": "out/link/x.csv"}, "failed", "leads by a link out of the lab"),
         ({"path": "tables/x.csv"}, "clarify", "a place of the lab's own"),
         ({"path": ".exports/x.csv"}, "clarify", "a place of the lab's own"),
         ({"path": "catalog.sqlite"}, "clarify", "a place of the lab's own"),

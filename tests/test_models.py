@@ -22,7 +22,7 @@ from llguidance import LLMatcher
 from tokenizers import pre_tokenizers
 from transformers import AutoTokenizer
 
-from agentlab.actions import ROLES
+from agentlab.actions import ROLES, Schema
 from agentlab.errors import LabError, PlanError
 from agentlab.models import Model, Remote, Scripted, base, load
 from agentlab.models.decoding import Answer
@@ -440,7 +440,11 @@ def test_asked_again_after_a_fault_a_model_from_scratch_thinks_of_something_else
 
 def test_one_more_action_must_be_likely_enough():
     model = Qwen(base.OFFLINE)
-    view = View(tables={"staging.orders": {"customer_id": "int", "quantity": "int", "unit_price": "float"}})
+    orders: Schema = {
+        **{"order_id": "int", "order_date": "timestamp", "customer_id": "text", "customer_name": "text"},
+        **{"email": "text", "product": "text", "quantity": "int", "unit_price": "float", "status": "text"},
+    }
+    view = View(tables={"staging.orders": orders})
     said = "Add a calculated column for total revenue and rename the customer_id field to cust_id."
     prompt = Slots().prompt(Ask(said, None, view))
     assert "\n" in model.tokenizer.decode(model.answer(prompt).tokens)

@@ -27,6 +27,9 @@ _OF_SPARK = re.compile(
 )
 
 
+_REGEX = re.compile(r"PatternSyntaxException: (.*)")
+
+
 @contextmanager
 def explained() -> Iterator[None]:
     """Turn the engine's errors into ours: PlanError where data or query are at fault, else LabError (disk, memory)."""
@@ -46,6 +49,8 @@ def _of_spark(fault: Exception) -> PlanError | LabError:
     """The innermost condition of a Spark error: a failed task's is wrapped in that of its job."""
     if found := _OF_SPARK.findall(str(fault)):
         return PlanError(f"the data doesn't allow it: {found[-1][1].partition(' SQLSTATE')[0]}")
+    if wrong := _REGEX.search(str(fault)):
+        return PlanError(f"the data doesn't allow it: a regular expression is wrong: {wrong[1]}")
     return LabError(f"Spark can't go on: {_first_line(fault)}")
 
 
