@@ -157,8 +157,7 @@ def _started(master: str, folder: Path) -> pyspark.SparkContext:
 
 def _projected(name: str, stored: str, kind: ColumnType | None) -> exp.Expr:
     column = exp.column(stored, quoted=True)
-    to = exp.DataType.build(SPARK_TYPES[kind], dialect="spark") if kind else None
-    value = exp.TryCast(this=column, to=to, safe=True) if to else column
+    value = (
         exp.TryCast(this=column, to=exp.DataType.build(SPARK_TYPES[kind], dialect="spark"), safe=True)
         if kind
         else column
