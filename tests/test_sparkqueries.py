@@ -100,7 +100,7 @@ def test_an_analysis_finds_the_same(both: tuple[DuckDB, Engine], sales: TableDoc
     (duck,), (spark,) = on_both(both, sales, lambda engine, table: [analyze(engine, table, "sales")])
     for one, two in zip(duck["columns"], spark["columns"], strict=True):
         if sales.rows > 100_000 and one["distinct"] > 1000 and one["name"] != "sale_id":
-            assert two.pop("distinct") == pytest.approx(one.pop("distinct"), rel=0.1), one["name"]
+            assert two.pop("distinct") == pytest.approx(one.pop("distinct"), rel=0.15), one["name"]
     for finding in [*duck["findings"], *spark["findings"]]:
         assert finding["kind"] != "outlier" or finding.pop("where")  # It names bounds to the last digit.
     assert not unlike(duck, spark)

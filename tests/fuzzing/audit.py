@@ -53,6 +53,8 @@ def outside(lab: Lab, plan: Plan, role: Role | None, done: list[Change]) -> list
 
 def _may(lab: Lab, plan: Plan, role: Role, change: Change) -> bool:
     if change.kind != "table":
+        if role == "optimization" and change.kind == "schedule":
+            return _refreshes_a_result(lab, change.name)
         return change.kind in KINDS[role] or (change.kind == "store" and _same_rows_in_store(role))
     match role:
         case "ingestion":
@@ -65,6 +67,12 @@ def _may(lab: Lab, plan: Plan, role: Role, change: Change) -> bool:
             return change.after is None or change.name.startswith("archive.") or _was_there(lab, change)
         case "optimization":
             return _same_cells(lab, change)
+
+
+def _refreshes_a_result(lab: Lab, task: str) -> bool:
+    """`materialize` has a `refresh`: the schedule of a result that is kept, and of nothing else, is its own to set."""
+    kept = lab.catalog.find("layout", task.removesuffix(" refresh"))
+    return kept is not None and kept.doc["kind"] == "materialized"
 
 
 def _same_rows_in_store(role: Role) -> bool:
