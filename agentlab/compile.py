@@ -125,6 +125,11 @@ def _(action: Filter, table: ibis.Table) -> ibis.Table:
 @form.register
 def _(action: Dedupe, table: ibis.Table) -> ibis.Table:
     rows, at = numbered(table)
+    if action.order is None:
+        # By the stored order alone, the places to keep are one aggregate, which is cheaper than a window.
+        place = rows[at].min() if action.keep == "first" else rows[at].max()
+        kept = rows.group_by(list(action.by or table.columns)).aggregate(**{f"{at}_": place})
+        return unnumbered(rows.semi_join(kept, rows[at] == kept[f"{at}_"]), at)
     towards = ibis.asc if action.keep == "first" else ibis.desc
     order = [towards(rows[c], nulls_first=False) for c in (action.order, at) if c is not None]
     place = ibis.row_number().over(group_by=[rows[c] for c in action.by or table.columns], order_by=order)
