@@ -34,7 +34,16 @@ MOST_BOUND = 24
 _HOUR = "([01]?[0-9]|2[0-3]):[0-5][0-9]"
 _PERIOD = "hourly|nightly|daily|weekdays|weekends|weekly|monthly|(sun|mon|tues|wednes|thurs|fri|satur)days"
 _EVERY = "every ([1-9]|[1-5][0-9]) minutes|every ([1-9]|1[0-9]|2[0-3]) hours"
-_CRON = r"(\*|[0-9]{1,2}(-[0-9]{1,2})?)(\/[1-9][0-9]?)?"
+#: Cron's five fields, each within its bounds: a model need not know them.
+_CRON = " ".join(
+    (
+        r"(\*(\/([1-9]|[1-5][0-9]))?|[1-5]?[0-9])",
+        r"(\*(\/([1-9]|1[0-9]|2[0-3]))?|1?[0-9]|2[0-3])",
+        r"(\*|[1-9]|[12][0-9]|3[01])",
+        r"(\*|[1-9]|1[0-2])",
+        r"(\*|[0-6]|0-[1-6]|1-[2-6]|2-[3-6]|3-[4-6]|4-[56]|5-6)",
+    )
+)
 _NAME = "[A-Za-z_][A-Za-z0-9_]{0,62}"
 _PLAIN = r'[^"\\\x00-\x20\x7f-\x9f]'
 _CHARACTER = r'([^"\\\x00-\x1f\x7f]|\\["\\\/bfnrt])'
@@ -47,7 +56,7 @@ _TERMINALS = {
     "NEWTABLE": rf'/"{_NAME}(\.{_NAME})?"/',
     "STAGING": rf'/"staging\.{_NAME}"/',
     "NEWNAME": f'/"{_NAME}"/',
-    "WHEN": f'/"(({_PERIOD})( at {_HOUR})?|{_EVERY}|{_CRON}( {_CRON}){{4}})"/',
+    "WHEN": f'/"(({_PERIOD})( at {_HOUR})?|{_EVERY}|{_CRON})"/',
     "INTEGER": "/-?(0|[1-9][0-9]{0,14})/",
     "NATURAL": "/0|[1-9][0-9]{0,14}/",
     "POSITIVE": "/[1-9][0-9]{0,14}/",
