@@ -17,7 +17,18 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import PurePosixPath
 
-from agentlab.lexicon import ABBREVIATIONS, FIGURES, FUNCTION_WORDS, MONTHS, NO_FIGURE, NUMBER_WORDS, PARTS, UNITS
+from agentlab.lexicon import (
+    ABBREVIATIONS,
+    FIGURES,
+    FUNCTION_WORDS,
+    HOUR_WORDS,
+    MONTHS,
+    NAMING_WORDS,
+    NO_FIGURE,
+    NUMBER_WORDS,
+    PARTS,
+    UNITS,
+)
 from agentlab.view import View
 from agentlab.zones import ZONES, zone_of
 
@@ -25,6 +36,9 @@ _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
 _MONTH = "(?:" + "|".join(sorted(MONTHS, key=len, reverse=True)) + r")\.?"
 _DAY = r"(\d{1,2})(?:st|nd|rd|th)?"
 _NUMBER_WORD = "(?:" + "|".join(sorted(NUMBER_WORDS, key=len, reverse=True)) + ")"
+_HOUR = r"(?:\d{1,2}|" + "|".join(sorted(HOUR_WORDS, key=len, reverse=True)) + ")"
+_PAST = r"(?:half\s(?:past\s)?|(?:a\s)?quarter\s(?:past|to|before|after)\s|(?:five|ten|twenty)\spast\s)"
+_PART_OF_DAY = r"(?:in\sthe\s|at\s|this\s)?(?:morning|afternoon|evening|night)"
 _UNIT = r"(?:[kmgt]i?b|[smhdwy]|mo|min|hrs?|days?)\b"
 _TOKEN = re.compile(
     rf"""
@@ -32,13 +46,15 @@ _TOKEN = re.compile(
   | (?P<path>\bs3://[^\s,;]*[\w/]|(?<![\w/])(?:[\w.~-]*/)*[\w-][\w.-]*\.(?:csv|tsv|txt|jsonl?|ndjson|parquet|xlsx?)(?:\.gz)?\b
       |(?<![\w/])(?:[a-z_][\w.-]*/){{2,}}[\w.-]*|(?<![\w/])[a-z_][\w.-]*/(?=[\s,;]|$))
   | (?P<zone>{ZONES})
-  | (?P<date>\b\d{{4}}-\d\d?-\d\d?\b|\b{_MONTH}\s{_DAY},?\s\d{{4}}\b
+  | (?P<date>\bnew\syear(?:['’]?s)?(?:\sday)?,?\s\d{{4}}\b|\b\d{{4}}-\d\d?-\d\d?\b|\b{_MONTH}\s{_DAY},?\s\d{{4}}\b
       |\b{_DAY}\s{_MONTH},?\s\d{{4}}\b|\b{_MONTH}\s\d{{4}}\b)
-  | (?P<time>\b\d{{1,2}}:\d\d(?:\s?[ap]\.?m\b\.?)?|\b\d{{1,2}}\s?[ap]\.?m\b\.?|\b\d{{1,2}}\so'clock)
+  | (?P<time>\b\d{{1,2}}:\d\d(?:\s?[ap]\.?m\b\.?)?|\b\d{{1,2}}(?:\.\d\d)?\s?[ap]\.?m\b\.?|\b\d{{1,2}}h(?:\d\d)?\b(?=\s|[,.;]|$)
+      |\b{_PAST}{_HOUR}\b(?!:)(?:\s{_PART_OF_DAY}\b)?|\b{_HOUR}(?:\s(?:fifteen|thirty|forty-five))?\s(?:o'clock|sharp|{_PART_OF_DAY})\b(?:\s{_PART_OF_DAY}\b)?
+      |\b(?:noon|midnight|midday)\b)
   | (?P<number>(?<!\w)(?<!\w\.)[-−]?(?:\d{{1,3}}(?:,\d{{3}})+|\d+)(?:\.\d+)?(?:\s?(?:k|m|thousand|million)\b)?
       (?:(?!\w)|(?={_UNIT}))
       |\b{_NUMBER_WORD}(?:[\s-]{_NUMBER_WORD})*\b)
-  | (?P<address>\b[\w.+-]+@[\w-]+\.\w+\b|https?://\S+)
+  | (?P<address>[\w.+-]*@[\w-]+(?:\.\w+)+\b|https?://\S+|(?<!\w)\.[a-z]\w{{1,4}}\b|\bn/a\b)
   | (?P<word>[^\W\d_](?:[\w.’'-]*\w)?|_\w+|\d+\w+)
   | (?P<mark>[^\w\s])
     """,
@@ -47,7 +63,7 @@ _TOKEN = re.compile(
 _IDENTIFIER = re.compile(
     r"\w*_\w+|\w+\.\w+(?:\.\w+)*|[a-z]+[A-Z]\w*|[A-Za-z]+\d\w*|(?:[A-Z][a-z]+){2,}\w*|[A-Z]{2,}\w*"
 )
-_MOST_WORDS = 32
+_MOST_WORDS = 40
 #: What a task's name has in common with all its like: alone these words point at none.
 _OF_ANY_TASK = ("refresh", "pull")
 
@@ -255,20 +271,33 @@ def _date(text: str) -> str:
         year, month, day = (int(n) for n in text.split("-"))
     else:
         year = int(re.findall(r"\d{4}", text)[0])
-        month = next(MONTHS[w.lower()] for w in re.findall(r"[A-Za-z]+", text) if w.lower() in MONTHS)
+        month = next((MONTHS[w.lower()] for w in re.findall(r"[A-Za-z]+", text) if w.lower() in MONTHS), 1)
         days = re.findall(r"\b\d{1,2}(?=\D|$)", text)
         day = int(days[0]) if days else 1
     return f"{year:04d}-{month:02d}-{day:02d}"
 
 
 def _time(text: str) -> str | None:
-    digits = re.findall(r"\d+", text)
-    hour, minute = int(digits[0]), int(digits[1]) if len(digits) > 1 else 0
-    if "p" in text.lower() and hour < 12:
+    """A time of day as HH:MM.
+
+    >>> _time("6:30pm"), _time("half past four"), _time("a quarter to seven in the evening"), _time("noon"), _time("5h")
+    ('18:30', '04:30', '18:45', '12:00', '05:00')
+    """
+    said = text.lower()
+    if said in ("noon", "midday", "midnight"):
+        return "00:00" if said == "midnight" else "12:00"
+    digits = [HOUR_WORDS.get(n, 0) or int(n) for n in re.findall(rf"\d+|\b(?:{'|'.join(HOUR_WORDS)})\b", said) if n != "0"]
+    hour, minute = (digits or [0])[0], digits[1] if len(digits) > 1 else 0
+    if after := re.search(r"\b(fifteen|thirty|forty-five)\b", said):
+        minute = {"fifteen": 15, "thirty": 30}.get(after[1], 45)
+    if past := re.match(r"(half)\b|(?:a )?(quarter) (?:past|after|(to|before))\b|(five|ten|twenty) past\b", said):
+        hour, minute = digits[-1], 30 if past[1] else 15 if past[2] else NUMBER_WORDS[past[4]]
+        hour, minute = (hour - 1, 60 - minute) if past[3] else (hour, minute)
+    if re.search(r"\dp|\sp\.?m|afternoon|evening|night", said) and hour < 12:
         hour += 12
-    elif re.search(r"a\.?m", text.lower()) and hour == 12:
+    elif re.search(r"a\.?m\b", said) and hour == 12:
         hour = 0
-    return f"{hour:02d}:{minute:02d}" if hour < 24 and minute < 60 else None
+    return f"{hour:02d}:{minute:02d}" if 0 <= hour < 24 and minute < 60 else None
 
 
 _READ = {"quoted": lambda text: text[1:-1], "number": _number, "date": _date, "time": _time, "zone": zone_of}
@@ -361,12 +390,18 @@ def _named(linked: Linked, span: list[Token], hits: list[Hit]) -> str:
 def _single(linked: Linked, token: Token, index: Index) -> str:
     if token.kind in ("mark", "unit"):
         return token.text.lower()
+    if token.kind == "number" and _is_hour(linked.intent[: token.start], token.value):
+        return f"{linked.add('n', token.value)} {linked.add('h', f'{int(token.value):02d}:00')}"
+    if token.kind == "number" and _is_year(linked.intent[: token.start], token.text):
+        return f"{linked.add('n', token.value)} {linked.add('d', f'{token.value}-01-01')}"
     if token.kind in _LITERAL:
         return linked.add(_LITERAL[token.kind], token.value)
     if token.kind in ("quoted", "path"):
         return linked.add("v", token.value) + _figure(linked, token, index)
+    if token.text.lower() == "one":
+        return f"one {linked.add('n', '1')}"
     if _is_function(token):
-        return token.text.lower()
+        return _word(linked, token)
     if re.fullmatch(r"[vV]\d+", token.text):
         return f"{linked.add('v', token.text)} {linked.add('n', token.text[1:])}"
     if _IDENTIFIER.fullmatch(token.text):
@@ -374,9 +409,20 @@ def _single(linked: Linked, token: Token, index: Index) -> str:
     return _word(linked, token) + _likely(linked, token, index) + _figure(linked, token, index)
 
 
+def _is_hour(before: str, number: str) -> bool:
+    """Whether a number may be a time of day, too: "at 7"."""
+    return bool(re.search(r"\b(at|by|around)\s$", before, re.IGNORECASE)) and number.isdigit() and int(number) < 24
+
+
+def _is_year(before: str, number: str) -> bool:
+    """Whether a number may be the beginning of a year, too: "since 2024"."""
+    said = re.search(r"\b(since|before|after|from|until|till|of|than|by)\s$", before, re.IGNORECASE)
+    return bool(said) and bool(re.fullmatch(r"(19|20)\d\d", number))
+
+
 def _word(linked: Linked, token: Token) -> str:
     text = token.text.lower()
-    if _is_function(token) or len(linked.spans) >= _MOST_WORDS:
+    if (_is_function(token) and text not in NAMING_WORDS) or len(linked.spans) >= _MOST_WORDS:
         return text
     slot = f"<w{len(linked.spans)}>"
     linked.slots[slot] = token.text

@@ -19,7 +19,8 @@ from agentlab.linking import Linked, canonical
 
 SEPARATORS = {
     "comma": ",", "space": " ", "dash": "-", "slash": "/", "semicolon": ";", "colon": ":", "pipe": "|",
-    "underscore": "_", "dot": ".", "at": "@", "tab": "\t",
+    "underscore": "_", "dot": ".", "at": "@", "tab": "\t", "ampersand": "&", "plus": "+", "hash": "#",
+    "arrow": "->", "backslash": "\\", "star": "*", "equals": "=",
 }  # fmt: skip
 
 #: Arguments that an answer may leave out, because `completion` finds the only one that fits.
@@ -37,26 +38,31 @@ _SQL = r"""
 sql: conj (" OR" conj)*
 conj: pred (" AND" pred)*
 pred: value | number compared number | col compared lit | col " IS NULL" | col " IS NOT NULL"
-    | col " NOT"? " IN(" lit ("," lit)* ")" | col " BETWEEN" lit " AND" lit | "NOT(" sql ")"
-    | "contains(" col "," lit ")" | "starts_with(" col "," lit ")" | "ends_with(" col "," lit ")" DATED
+    | col " NOT"? " IN(" lit ("," lit)* ")" | col " BETWEEN" lit " AND" lit | "NOT(" sql ")" | "(" sql ")"
+    | ("contains"|"starts_with"|"ends_with") "(" text "," lit ")" | textual ("="|"!=") lit DATED
 compared: ">" | "<" | ">=" | "<=" | "=" | "!="
-value: number | text
+value: number | text | "CASE" (" WHEN" sql " THEN" chosen)+ " ELSE" chosen " END"
+chosen: lit | number | "0" | "1" | "NULL"
 number: product (("+"|"-") product)*
-product: factor (("*"|"/") factor)*
-factor: numeric | num | "1" | "100" | "(" number ")" | "round(" number "," (num|/[0-9]/) ")" | "length(" col ")"
-    | "rank() OVER(" part? order " DESC)" | ("sum"|"avg") "(" numeric ") OVER(" (part | order | part order)? ")"
-    | ("lag"|"lead") "(" col ") OVER(" part? order ")" | "coalesce(" col "," (col|lit) ")" DATES
-text: word (("||' '||"|"||") word)*
-word: col | ("upper"|"lower") "(" col ")" DAYNAME
+product: factor (("*"|"/"|"%") factor)*
+factor: numeric | num | "1" | "100" | "(" number ")" | ("abs"|"ceil"|"floor") "(" number ")" | "round(" number "," (num|/[0-9]/) ")" | "length(" text ")"
+    | ("rank"|"dense_rank"|"row_number") "() OVER(" part? order " DESC"? ")"
+    | ("sum"|"avg"|"min"|"max") "(" number ") OVER(" (part | order | part order)? " DESC"? ")" | "count() OVER(" part? ")"
+    | ("lag"|"lead") "(" col ") OVER(" part? order ")" | "coalesce(" col "," (col|lit|"0") ")" DATES
+text: word ("||" (word|between))*
+between: "' '" | "', '" | "'-'" | "' - '" | "'/'" | "'_'"
+word: col | lit | textual
+textual: ("upper"|"lower"|"trim") "(" (col|textual) ")" DAYNAME
 part: "PARTITION BY" col " "?
 order: "ORDER BY" col
 """
 _DATED = """
-    | dated compared (date | "current_date-INTERVAL" num " DAY" | "current_date" | dated)"""
+    | dated compared (date | "current_date" ("-"|"+") "INTERVAL" num (" DAY"|" WEEK"|" MONTH"|" YEAR"|" HOUR") | "current_date" | dated)"""
 _DATED_NO_DATE = _DATED.replace("date | ", "", 1)
 _DATES = """
-    | ("year"|"month") "(" dated ")" | "date_diff('day'," dated "," (dated|"current_date") ")\""""
-_DAYNAME = ' | "dayname(" dated ")"'
+    | ("year"|"month"|"quarter"|"day"|"hour"|"week") "(" dated ")"
+    | "date_diff('" ("day"|"hour"|"minute"|"week"|"month"|"year") "'," dated "," (dated|"current_date") ")\""""
+_DAYNAME = """ | ("dayname"|"monthname") "(" dated ")" | "date_trunc('month'," dated ")" | "CAST(" dated " AS DATE)\""""
 
 
 def _sql(rules: dict[str, str]) -> str:

@@ -29,7 +29,8 @@ from agentlab.view import View
 #: In a training plan's SQL: a column's name, and a literal.
 COLUMN, LITERAL = "\x01{}\x02", "\x03{}\x04"
 
-_SHOWN = {"tables": 2, "sources": 2, "resources": 3, "names": 3}
+#: How many of each are shown where the intent mentions none; `o`, `q`, ... as in placeholders.
+_SHOWN = {"tables": 3, "sources": 2, "resources": 3, "f": 2, "o": 2, "q": 2, "k": 0, "p": 1}
 _MOST_COLUMNS = 24
 _MARKED = re.compile("\x01(?P<column>[^\x02]*)\x02|\x03(?P<literal>[^\x04]*)\x04")
 _SLOT = re.compile(r"<([a-z])\d+>")
@@ -74,10 +75,12 @@ def prompt_text(linked: Linked, view: View, role: Role | None) -> str:
 
 
 def _catalog(linked: Linked, view: View, role: Role | None) -> Iterable[str]:
-    tables = _tables(linked, view, role)
+    said, others = _tables(linked, view, role)
     seen: set[str] = set()
-    for table in tables:
+    for table in said:
         yield f"{linked.add('t', table)} {spoken(table)} :{_columns(linked, view, table, seen)}"
+    for table in others:
+        yield f"{linked.add('t', table)} {spoken(table)} :"
     if role in (None, "ingestion"):
         for source in _first(linked, "s", view.sources, _SHOWN["sources"]):
             full = [f"{source}.{resource}" for resource in view.sources[source]]
@@ -95,8 +98,8 @@ def _catalog(linked: Linked, view: View, role: Role | None) -> Iterable[str]:
         ("p", "snapshots", view.snapshots, (None, "storage")),
     ):
         if names and role in roles:
-            shown = _first(linked, kind, names, _SHOWN["names"])
-            yield f" {label} :" + "".join(f"{linked.add(kind, name)} {spoken(name)}" for name in shown)
+            if shown := _first(linked, kind, names, _SHOWN[kind]):
+                yield f" {label} :" + "".join(f"{linked.add(kind, name)} {spoken(name)}" for name in shown)
 
 
 def _mentioned(linked: Linked, kind: str, names: Iterable[str]) -> list[str]:
@@ -109,14 +112,19 @@ def _first(linked: Linked, kind: str, names: Iterable[str], most: int) -> list[s
     return _mentioned(linked, kind, names) or list(names)[:most]
 
 
-def _tables(linked: Linked, view: View, role: Role | None) -> list[str]:
-    """The tables to show: those mentioned, and those of a mentioned column; the first few when there is none."""
+def _tables(linked: Linked, view: View, role: Role | None) -> tuple[list[str], list[str]]:
+    """The tables to show with their columns: those mentioned, and those of a mentioned column; and a few others' names.
+
+    Where the intent mentions none, the first few with their columns.
+    """
     said = _mentioned(linked, "t", view.tables)
     if role == "ingestion":
-        return said
+        return said, []
     columns = set(_mentioned(linked, "c", view.columns()))
     said += [table for table, schema in view.tables.items() if table not in said and columns & schema.keys()]
-    return said or list(view.tables)[: _SHOWN["tables"]]
+    if not said:
+        return list(view.tables)[: _SHOWN["tables"]], []
+    return said, [table for table in view.tables if table not in said][: max(0, _SHOWN["tables"] - len(said))]
 
 
 def _columns(linked: Linked, view: View, table: str, seen: set[str]) -> str:
@@ -320,7 +328,7 @@ def _spaced(sql: str, whole: bool) -> str:
     """
     if whole and sql.startswith("NOT(") and _closing(sql, 3) == len(sql) - 1:
         sql = f"{sql[3:]} IS NOT TRUE"
-    sql = re.sub(r" (AND|OR)(?=[a-z(]|NOT)", r" \1 ", sql)
+    sql = re.sub(r" (AND|OR|WHEN|THEN|ELSE)(?=[a-z0-9(]|NOT|NULL)", r" \1 ", sql)
     return re.sub(r" {2,}", " ", _SQL_SLOT.sub(r" \g<0> ", sql)).strip()
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import random
+from hashlib import md5
 from pathlib import Path
 
 import numpy as np
@@ -19,20 +20,35 @@ from agentlab.errors import PlanError
 from agentlab.linking import link
 from agentlab.slots import encode, prompt_text
 from finetune import intents, scenes
+from finetune.respeaking import resaid
 from finetune.tokenizer import build, extended
+from finetune.written import Request, corpus
 
 LONGEST = 320
 
 
-def texts(size: int, seed: int, unseen: bool = False) -> tuple[list[str], list[str], int]:
-    """Prompts, answers, and how many intents could not be expressed."""
+def held_out(request: Request) -> bool:
+    """Whether a written request is kept from training, with all of its lab."""
+    return md5(request.lab.name.encode(), usedforsecurity=False).digest()[0] < 10
+
+
+def texts(size: int, seed: int, unseen: bool, written: list[Request], share: float) -> tuple[list[str], list[str], int]:
+    """Prompts, answers, and how many intents could not be expressed; `share` of them are written requests said again."""
     r = random.Random(seed)
     prompts: list[str] = []
     answers: list[str] = []
     lost = 0
     while len(prompts) < size:
+        if r.random() < share:
+            try:
+                prompt, answer = resaid(r.choice(written), r)
+                prompts.append(prompt)
+                answers.append(answer)
+            except (PlanError, ValueError):
+                lost += 1
+            continue
         scene = scenes.make(r)
-        for _ in range(4):
+        for _ in range(2):
             intent, role, calls, _ = intents.sample(scene, r, unseen)
             linked = link(intent, scene.index)
             prompt = prompt_text(linked, scene.view, role)
@@ -44,11 +60,19 @@ def texts(size: int, seed: int, unseen: bool = False) -> tuple[list[str], list[s
     return prompts, answers, lost
 
 
-def write(path: Path, tokenizer: PreTrainedTokenizerFast, size: int, seed: int, unseen: bool = False) -> None:
+def write(
+    path: Path,
+    tokenizer: PreTrainedTokenizerFast,
+    size: int,
+    seed: int,
+    written: list[Request],
+    share: float,
+    unseen: bool = False,
+) -> None:
     """Generate, encode and save one file of examples."""
     ids, prompts, answers, lost, cut = [], [], [], 0, 0
     for part in range(0, size, 20000):
-        some, wanted, missed = texts(min(20000, size - part), seed + part, unseen)
+        some, wanted, missed = texts(min(20000, size - part), seed + part, unseen, written, share)
         lost += missed
         end = tokenizer.eos_token_id
         fast = tokenizer._tokenizer
@@ -72,12 +96,18 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=240_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tokenizer", type=Path, help="an existing one, to go on with")
+    parser.add_argument("--written", type=float, default=0.65, help="share of written requests; the rest are templates")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     tokenizer = extended(PreTrainedTokenizerFast.from_pretrained(options.tokenizer)) if options.tokenizer else build()
     tokenizer.save_pretrained(options.out)
-    write(options.out / "dev.npz", tokenizer, 2000, seed=900_000_000, unseen=True)
-    write(options.out / "train.npz", tokenizer, options.size, seed=options.seed * 1_000_000)
+    requests = corpus()
+    held = [request for request in requests if held_out(request)]
+    kept = [request for request in requests if not held_out(request)]
+    print(f"{len(kept)} written requests to learn from, {len(held)} held out", flush=True)
+    write(options.out / "dev.npz", tokenizer, 2000, 900_000_000, held, 1.0)
+    write(options.out / "templates.npz", tokenizer, 1000, 900_000_000, held, 0.0, unseen=True)
+    write(options.out / "train.npz", tokenizer, options.size, options.seed * 1_000_000, kept, options.written)
 
 
 if __name__ == "__main__":
