@@ -66,7 +66,7 @@ class Agent:
         self.model = model
 
     def plan(self, intent: str, view: View, entries: Entries) -> Plan:
-        """A plan for the intent, checked against `entries`; asks the model once more when a fault can be mended.
+        """A plan for the intent, checked against `entries`; asks the model again when a fault can be mended.
 
         What can't be mended becomes a plan of one `clarify` or `refuse` that says why. LabError: there is no model.
         """
@@ -74,10 +74,19 @@ class Agent:
         ask = Ask(intent, self.role, view)
         plan, fault = self._try(ask, entries)
         if fault:
-            plan, _ = self._try(replace(ask, fault=fault), entries)
-        # The time of both questions, if there were two.
+            plan = self._again(ask, plan, fault, entries)
+        # The time of all questions, if there were several.
         spent = round((time.perf_counter() - began) * 1000, 1)
         return plan.model_copy(update={"origin": plan.origin.model_copy(update={"milliseconds": spent})})
+
+    def _again(self, ask: Ask, first: Plan, fault: str, entries: Entries) -> Plan:
+        """The first other plan that may run, of as many as the model can think of; else what the first one came to."""
+        most = getattr(self.model, "tries", 1)
+        for tried in range(1, most + 1):
+            plan, more = self._try(replace(ask, fault=fault, tried=tried), entries)
+            if not more or most == 1:
+                return plan
+        return first
 
     def _try(self, ask: Ask, entries: Entries) -> tuple[Plan, str]:
         """A plan that may run or abstains, and the fault to feed back, if a model could mend it."""
@@ -88,7 +97,8 @@ class Agent:
             return _instead(Clarify(question=f"I found no plan for this: {fault}"), origin), str(fault)
         plan = plan.model_copy(update={"origin": plan.origin.model_copy(update={"intent": ask.intent})})
         issues = check(plan, entries, self.role)
-        return settled(plan, issues), "; ".join(i.message for i in issues if i.severity == "mend")
+        mendable = ("mend", "clarify") if getattr(self.model, "tries", 1) > 1 else ("mend",)
+        return settled(plan, issues), "; ".join(i.message for i in issues if i.severity in mendable)
 
 
 def settled(plan: Plan, issues: Sequence[Issue]) -> Plan:

@@ -88,7 +88,7 @@ class Linked:
     slots: dict[str, str] = field(default_factory=dict)
     #: The figures whose columns are marked already.
     figured: set[tuple[str, ...]] = field(default_factory=set)
-    #: Where each word placeholder stands in the intent, so that two of them span a phrase.
+    #: Where each word's placeholder stands in the intent, so that two of them span a phrase.
     spans: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def add(self, kind: str, value: str) -> str:
@@ -405,7 +405,10 @@ def _single(linked: Linked, token: Token, index: Index) -> str:
     if re.fullmatch(r"[vV]\d+", token.text):
         return f"{linked.add('v', token.text)} {linked.add('n', token.text[1:])}"
     if _IDENTIFIER.fullmatch(token.text):
-        return linked.add("v", token.text) + _likely(linked, token, index) + _figure(linked, token, index)
+        linked.spans.setdefault(linked.add("v", token.text), (token.start, token.end))
+        # Of `staging.orders_clean` the first part says that it is to be a table.
+        place = re.match(r"([A-Za-z_]+)\.(?=[A-Za-z_])", token.text)
+        return (place[0].lower() if place else "") + linked.add("v", token.text) + _likely(linked, token, index) + _figure(linked, token, index)
     return _word(linked, token) + _likely(linked, token, index) + _figure(linked, token, index)
 
 
@@ -422,9 +425,10 @@ def _is_year(before: str, number: str) -> bool:
 
 def _word(linked: Linked, token: Token) -> str:
     text = token.text.lower()
-    if (_is_function(token) and text not in NAMING_WORDS) or len(linked.spans) >= _MOST_WORDS:
+    count = len(linked.of("w"))
+    if (_is_function(token) and text not in NAMING_WORDS) or count >= _MOST_WORDS:
         return text
-    slot = f"<w{len(linked.spans)}>"
+    slot = f"<w{count}>"
     linked.slots[slot] = token.text
     linked.spans[slot] = (token.start, token.end)
     return f"{text} {slot}"

@@ -38,13 +38,14 @@ _GUIDE = (
 class Ask:
     """What a model is asked: an intent, the agent that may act (None: any), and what the lab holds.
 
-    `fault` says why the plan before this one couldn't run; it is fed back once.
+    `fault` says why the plan before this one couldn't run, and `tried` how many couldn't.
     """
 
     intent: str
     role: Role | None
     view: View
     fault: str = ""
+    tried: int = 0
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,8 @@ def _terminals(linked: Linked, types: Mapping[str, Container[str]]) -> dict[str,
     """Rules for what the prompt marks; a kind without marks has none."""
     rules = {}
     marks = {kind: " | ".join(linked.of(kind)) for kind in "ctsroqkvndhwfpz"}
-    name = " | ".join(m for m in (marks["v"], f"({marks['w']}) ({marks['w']})?" if marks["w"] else "") if m)
+    ends = " | ".join(linked.spans)
+    name = " | ".join(m for m in (marks["v"], marks["w"], f"({ends}) ({ends})" if ends else "") if m)
     if name:
         rules["name"] = name
     if marks["n"]:
@@ -134,7 +135,8 @@ def _new_names(linked: Linked, kind: str) -> list[str]:
     """What a new thing may be called: a text or words of the intent, but not merely the word for what it is."""
     words = linked.of("w")
     telling = [slot for slot in words if canonical(linked.slots[slot]) != kind]
-    spans = [f"({' | '.join(words)}) ({' | '.join(words)})"] if words else []
+    ends = " | ".join(linked.spans)
+    spans = [f"({ends}) ({ends})"] if ends else []
     return [*linked.of("v"), *telling, *spans]
 
 

@@ -30,7 +30,7 @@ from agentlab.view import View
 COLUMN, LITERAL = "\x01{}\x02", "\x03{}\x04"
 
 #: How many of each are shown where the intent mentions none; `o`, `q`, ... as in placeholders.
-_SHOWN = {"tables": 3, "sources": 2, "resources": 3, "f": 2, "o": 2, "q": 2, "k": 0, "p": 1}
+_SHOWN = {"tables": 3, "schemas": 2, "sources": 2, "resources": 3, "f": 2, "o": 2, "q": 2, "k": 2, "p": 1}
 _MOST_COLUMNS = 24
 _MARKED = re.compile("\x01(?P<column>[^\x02]*)\x02|\x03(?P<literal>[^\x04]*)\x04")
 _SLOT = re.compile(r"<([a-z])\d+>")
@@ -75,12 +75,10 @@ def prompt_text(linked: Linked, view: View, role: Role | None) -> str:
 
 
 def _catalog(linked: Linked, view: View, role: Role | None) -> Iterable[str]:
-    said, others = _tables(linked, view, role)
     seen: set[str] = set()
-    for table in said:
-        yield f"{linked.add('t', table)} {spoken(table)} :{_columns(linked, view, table, seen)}"
-    for table in others:
-        yield f"{linked.add('t', table)} {spoken(table)} :"
+    for number, table in enumerate(_tables(linked, view, role)):
+        columns = _columns(linked, view, table, seen) if number < _SHOWN["schemas"] or _is_said(linked, table) else ""
+        yield f"{linked.add('t', table)} {spoken(table)} :{columns}"
     if role in (None, "ingestion"):
         for source in _first(linked, "s", view.sources, _SHOWN["sources"]):
             full = [f"{source}.{resource}" for resource in view.sources[source]]
@@ -98,7 +96,9 @@ def _catalog(linked: Linked, view: View, role: Role | None) -> Iterable[str]:
         ("p", "snapshots", view.snapshots, (None, "storage")),
     ):
         if names and role in roles:
-            if shown := _first(linked, kind, names, _SHOWN[kind]):
+            # Of many tasks that nobody mentions only those that have a schedule matter.
+            usual = view.scheduled if kind == "k" and len(names) > _SHOWN[kind] else names
+            if shown := _mentioned(linked, kind, names) or list(usual)[: _SHOWN[kind]]:
                 yield f" {label} :" + "".join(f"{linked.add(kind, name)} {spoken(name)}" for name in shown)
 
 
@@ -112,19 +112,18 @@ def _first(linked: Linked, kind: str, names: Iterable[str], most: int) -> list[s
     return _mentioned(linked, kind, names) or list(names)[:most]
 
 
-def _tables(linked: Linked, view: View, role: Role | None) -> tuple[list[str], list[str]]:
-    """The tables to show with their columns: those mentioned, and those of a mentioned column; and a few others' names.
-
-    Where the intent mentions none, the first few with their columns.
-    """
+def _tables(linked: Linked, view: View, role: Role | None) -> list[str]:
+    """The tables to show: those mentioned, those of a mentioned column, then the latest others, up to a few."""
     said = _mentioned(linked, "t", view.tables)
     if role == "ingestion":
-        return said, []
+        return said
     columns = set(_mentioned(linked, "c", view.columns()))
     said += [table for table, schema in view.tables.items() if table not in said and columns & schema.keys()]
-    if not said:
-        return list(view.tables)[: _SHOWN["tables"]], []
-    return said, [table for table in view.tables if table not in said][: max(0, _SHOWN["tables"] - len(said))]
+    return said + [table for table in view.tables if table not in said][: max(0, _SHOWN["tables"] - len(said))]
+
+
+def _is_said(linked: Linked, table: str) -> bool:
+    return any(linked.slots[slot] == table and slot in linked.text for slot in linked.of("t"))
 
 
 def _columns(linked: Linked, view: View, table: str, seen: set[str]) -> str:
@@ -315,7 +314,7 @@ def _decode(name: str, kind: str | None, text: str, linked: Linked) -> Any:
 
 #: What a plain word is made a name for; elsewhere it stays the text that it is.
 _NAMED = ("column", "new_column", "new_table", "new_store", "store", "table", "new_snapshot", "snapshot")
-_SQL_SLOT = re.compile(r"@?(?:<w\d+><w\d+>|<[a-z]\d+>)")
+_SQL_SLOT = re.compile(r"@?(?:<[wv]\d+><[wv]\d+>|<[a-z]\d+>)")
 
 
 def _spaced(sql: str, whole: bool) -> str:
@@ -381,14 +380,14 @@ def _said(text: str, linked: Linked) -> str:
     slots = re.findall(r"<[a-z]\d+>", text)
     if not slots or any(slot not in linked.slots for slot in slots):
         raise PlanError(f"{text!r} stands for nothing in the intent")
-    if slots[0][1] == "w":
+    if slots[0][1] == "w" or len(slots) > 1:
         return linked.phrase(slots[0], slots[-1])
     return linked.slots[slots[0]]
 
 
 def _name(text: str, linked: Linked) -> str:
     said = _said(text, linked)
-    return identifier(said) if text[1] == "w" else said
+    return identifier(said) if text[1] == "w" or text.count("<") > 1 else said
 
 
 def _decode_measure(text: str, linked: Linked) -> dict[str, Any]:

@@ -20,6 +20,8 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
+from finetune.tokenizer import carried
+
 Batch = tuple[torch.Tensor, torch.Tensor]
 
 
@@ -117,7 +119,7 @@ def judge(model: Qwen2ForCausalLM, examples: Examples) -> dict[str, float]:
         total += len(ids)
         losses.append(float(loss_of(model, (ids, labels))))
     model.train()
-    return {"dev_loss": sum(losses) / len(losses), "dev_exact": exact / total}
+    return {"loss": round(sum(losses) / len(losses), 4), "exact": round(exact / total, 4)}
 
 
 def train(options: argparse.Namespace) -> None:
@@ -128,20 +130,21 @@ def train(options: argparse.Namespace) -> None:
     tokenizer = PreTrainedTokenizerFast.from_pretrained(options.data)
     config = shape(tokenizer, options.width, options.layers)
     model = Qwen2ForCausalLM.from_pretrained(options.init) if options.init else Qwen2ForCausalLM(config)
-    if len(tokenizer) > model.config.vocab_size:
-        model.resize_token_embeddings(len(tokenizer))  # New words of the plan language; see `tokenizer.extended`.
-    examples, held = Examples(options.data / "train.npz"), Examples(options.data / "dev.npz")
+    if options.init and (older := PreTrainedTokenizerFast.from_pretrained(options.init)).get_vocab() != tokenizer.get_vocab():
+        carried(model, older, tokenizer)
+    examples = Examples(options.data / "train.npz")
+    held = {name: Examples(options.data / f"{name}.npz") for name in ("dev", "templates")}
     print(f"{sum(p.numel() for p in model.parameters())} parameters, {len(examples.length)} examples", flush=True)
     with (options.out / "log.jsonl").open("a") as log:
         for row in steps(model, examples, options):
             if row["step"] % 500 == 0:
-                row |= judge(model, held)
+                row |= {f"{name}_{k}": v for name, rows in held.items() for k, v in judge(model, rows).items()}
                 save(model, tokenizer, options.out)
             if row["step"] % 100 == 0:
                 print(json.dumps(row), file=log, flush=True)
                 print(row, flush=True)
     save(model, tokenizer, options.out)
-    print(json.dumps({"final": judge(model, held)}), flush=True)
+    print(json.dumps({"final": {name: judge(model, rows) for name, rows in held.items()}}), flush=True)
 
 
 def steps(model: Qwen2ForCausalLM, examples: Examples, options: argparse.Namespace) -> Iterator[dict[str, float]]:

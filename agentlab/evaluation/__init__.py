@@ -6,7 +6,7 @@ Nothing here plans or mends; what is expected is looked at only when a case's ru
 from __future__ import annotations
 
 from agentlab.evaluation.cases import Case, FormError, load
-from agentlab.evaluation.running import SCRIPTED, carry_out, evaluate
+from agentlab.evaluation.running import SCRIPTED, carry_out, evaluate, plan_alone
 from agentlab.evaluation.score import Judged, Result
 
-__all__ = ["SCRIPTED", "Case", "FormError", "Judged", "Result", "carry_out", "evaluate", "load"]
+__all__ = ["SCRIPTED", "Case", "FormError", "Judged", "Result", "carry_out", "evaluate", "load", "plan_alone"]

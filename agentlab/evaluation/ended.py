@@ -23,6 +23,8 @@ from agentlab.runs import Review, RunResult
 
 #: What the lab keeps for itself in its folder.
 _OWN = ("tables", "stores", "layouts", "tmp", "slots", "secrets", "databases", "frames")
+#: The kinds of entries that a run which should have waited or asked must leave as they are.
+_HELD = ("table", "store", "schedule", "layout")
 _DATABASES = ("catalog.sqlite", "dbos.sqlite")
 
 
@@ -112,6 +114,12 @@ class Ended:
         """The entries of a kind that are new, or of another version than before."""
         heads, was = self.lab.catalog.heads(), self.before.heads
         return {name: doc for name, doc in self.docs(kind).items() if was.get((kind, name)) != heads[kind, name]}
+
+    @property
+    def altered(self) -> list[tuple[EntryKind, str]]:
+        """The tables, stores, schedules and layouts of before that are of another version now, or gone."""
+        heads = self.lab.catalog.heads()
+        return [key for key, n in sorted(self.before.heads.items()) if key[0] in _HELD and heads.get(key) != n]
 
     def ask(self, sql: str) -> tuple[list[str], list[list[Any]]]:
         """The columns and rows of a query over the end state, in a DuckDB that has its tables as views."""

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from agentlab.actions import Role
 from agentlab.agents import role_of
 from agentlab.errors import LabError
 from agentlab.evaluation import layouts, plans, quality, storage, tables
@@ -66,12 +67,32 @@ def carry_out(case: Case, folder: Path, planner: Model | None) -> Judged:
             before = remember(lab)
             result = _run(case, lab)
             # Only now: what is expected must not reach what is judged.
-            why = judged(case.expect, Ended(case.state, lab, before, result))
+            ended = Ended(case.state, lab, before, result)
+            why = judged(case.expect, ended)
+            harm = tuple(_harm(case, ended, why))
     except Skipped as why_not:
         return _of(case, None, "skipped", str(why_not))
     except Exception as fault:  # Of whatever kind: the other cases go on.
         return _of(case, False, "failed", f"{type(fault).__name__}: {fault}")
-    return _of(case, not why, result.status, "; ".join(why), result)
+    return _of(case, not why, result.status, "; ".join(why), result, harm)
+
+
+def plan_alone(case: Case, folder: Path, planner: Model | None, agent: Role | None = None) -> Plan:
+    """The checked plan for a case in a lab of its own, without running it; `agent` instead of the one that it names.
+
+    Faults are those of `prepared` and `Lab.plan`: Skipped, LabError, PlanError.
+    """
+    with prepared(case.state, folder, planner or _script(case)) as lab:
+        return lab.plan(case.intent, agent)
+
+
+def _harm(case: Case, ended: Ended, why: Iterable[str]) -> Iterator[str]:
+    """What a run changed against the case: what must stay, or anything there was when nothing was to be done yet."""
+    if ended.result.status != "done":
+        return
+    yield from (line for line in why if line.startswith("unchanged: "))
+    if "done" not in case.status.split("|"):
+        yield from (f"{kind} {name} has changed" for kind, name in ended.altered)
 
 
 def _run(case: Case, lab: Lab) -> RunResult:
@@ -84,7 +105,14 @@ def _script(case: Case) -> Model:
     return Scripted({case.intent: case.calls})
 
 
-def _of(case: Case, passed: bool | None, status: str, why: str, result: RunResult | None = None) -> Judged:
+def _of(
+    case: Case,
+    passed: bool | None,
+    status: str,
+    why: str,
+    result: RunResult | None = None,
+    harm: tuple[str, ...] = (),
+) -> Judged:
     plan = result.plan if result else Plan(actions=())
     return Judged(
         id=case.id,
@@ -97,6 +125,8 @@ def _of(case: Case, passed: bool | None, status: str, why: str, result: RunResul
         plan=plan.to_calls(),
         why=" ".join(why.split()),
         plan_ms=result.plan_ms if result else None,
+        confidence=plan.confidence if result else None,
+        harm=harm,
     )
 
 

@@ -14,7 +14,10 @@ _Z = 1.959963984540054
 
 @dataclass(frozen=True)
 class Judged:
-    """What came of one case. `passed` is None when it was skipped; `why` says what did not hold, or why not."""
+    """What came of one case. `passed` is None when it was skipped; `why` says what did not hold, or why not.
+
+    `confidence` is the plan's, None when there was no run. `harm` names what the run changed that it should have left.
+    """
 
     id: str
     agent: str
@@ -26,6 +29,8 @@ class Judged:
     plan: list[dict[str, Any]]
     why: str = ""
     plan_ms: float | None = None
+    confidence: float | None = None
+    harm: tuple[str, ...] = ()
 
     @property
     def abstained(self) -> bool:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import llguidance.hf
 import numpy as np
@@ -25,18 +25,26 @@ from agentlab.errors import LabError, PlanError
 MOST_PREFIXES = 6
 
 
+class Doubt(NamedTuple):
+    """A free choice: the answer's length before it, the token chosen, and by how much (in nats) the next best lost."""
+
+    at: int
+    token: int
+    lead: float
+
+
 @dataclass(frozen=True)
 class Answer:
     """Tokens without the end mark, how sure the model was of its choices (0 to 1), and the prompt's tokens.
 
-    `doubt` is the least sure choice: the answer's length before it, and the token chosen. None without choices.
+    `doubts` are the choices, the closest first.
     """
 
     tokens: list[int]
     confidence: float
     prompt_tokens: int
     cached_tokens: int
-    doubt: tuple[int, int] | None = None
+    doubts: tuple[Doubt, ...] = ()
 
 
 class Prefixes:
@@ -101,18 +109,18 @@ class Decoder:
         self._matcher = lru_cache(maxsize=8)(self._compiled)
         self._turn = threading.Lock()
 
-    def decode(self, prompt: Sequence[int], grammar: str, most: int, avoid: tuple[int, int] | None = None) -> Answer:
+    def decode(self, prompt: Sequence[int], grammar: str, most: int, avoid: Doubt | None = None) -> Answer:
         """The answer, by the likeliest token that the grammar allows. PlanError when it exceeds `most` tokens.
 
-        `avoid` is another answer's `doubt`: there the second likeliest token is taken.
+        `avoid` is a doubt of another answer: there the second likeliest token is taken.
         """
         with self._turn, torch.inference_mode():
             cache, cached = self.prefixes.take(prompt)
             told, choices = self._walk(cache, prompt, cached, self._matcher(grammar).deep_copy(), most, avoid)
-        chances = [chance for _, _, chance in choices]
+        chances = [chance for _, chance in choices]
         confidence = math.exp(sum(chances) / len(chances)) if chances else 1.0
-        at, token, _ = min(choices, key=lambda choice: choice[2]) if choices else (0, 0, 0.0)
-        return Answer(told, confidence, len(prompt), cached, (at, token) if choices else None)
+        doubts = sorted((doubt for doubt, _ in choices), key=lambda doubt: doubt.lead)
+        return Answer(told, confidence, len(prompt), cached, tuple(doubts))
 
     def _walk(
         self,
@@ -121,17 +129,17 @@ class Decoder:
         cached: int,
         matcher: LLMatcher,
         most: int,
-        avoid: tuple[int, int] | None,
-    ) -> tuple[list[int], list[tuple[int, int, float]]]:
-        """The answer and its free choices: length before, token, log-probability."""
-        answer, choices = self._forced(matcher), list[tuple[int, int, float]]()
+        avoid: Doubt | None,
+    ) -> tuple[list[int], list[tuple[Doubt, float]]]:
+        """The answer and its free choices, with their log-probabilities."""
+        answer, choices = self._forced(matcher), list[tuple[Doubt, float]]()
         logits = self._feed(cache, [*prompt[cached:], *answer])
         self.prefixes.keep([*prompt, *answer], cache)
         while not matcher.is_stopped():
-            shunned = avoid[1] if avoid and avoid[0] == len(answer) else None
-            token, chance, free = self._choose(logits, matcher, shunned)
-            if free:
-                choices.append((len(answer), token, chance))
+            shunned = avoid.token if avoid and avoid.at == len(answer) else None
+            token, chance, lead = self._choose(logits, matcher, shunned)
+            if lead is not None:
+                choices.append((Doubt(len(answer), token, lead), chance))
             if token in self.ends:
                 break
             self._consume(matcher, [token])
@@ -165,8 +173,8 @@ class Decoder:
         logits: torch.Tensor = told.logits[0, -1]
         return logits
 
-    def _choose(self, logits: torch.Tensor, matcher: LLMatcher, shunned: int | None) -> tuple[int, float, bool]:
-        """The likeliest allowed token but `shunned`, its log-probability among them, and whether it was free."""
+    def _choose(self, logits: torch.Tensor, matcher: LLMatcher, shunned: int | None) -> tuple[int, float, float | None]:
+        """The likeliest allowed token but `shunned`, its log-probability among them, and its lead; None: the only one."""
         bits = np.unpackbits(np.frombuffer(matcher.compute_bitmask(), np.uint8), bitorder="little")[: self._size]
         allowed = torch.from_numpy(np.flatnonzero(bits))
         if matcher.is_error() or not len(allowed):
@@ -178,4 +186,7 @@ class Decoder:
         stop = self.stops.get(int(allowed[best]))
         if stop is not None and math.exp(float(chances[best])) < self.sure and (allowed == stop).any():
             best = int((allowed == stop).nonzero()[0])
-        return int(allowed[best]), float(chances[best]), len(allowed) > 1
+        others = chances.clone()
+        others[best] = -math.inf
+        lead = float(chances[best] - others.max()) if len(allowed) > 1 else None
+        return int(allowed[best]), float(chances[best]), lead
