@@ -9,7 +9,7 @@ INSTALLED := .venv/.installed
 ON_BOTH := $(addprefix tests/test_,$(addsuffix .py,compile spark sparkqueries checks conversion engine))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-spark test-spark-local bench-data lint fuzz-plans lab
+.PHONY: help setup demo test test-spark test-spark-local bench-data lint fuzz-plans accuracy lab
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ bench-data: $(INSTALLED) ## quality, pulls and transformations against their pee
 
 fuzz-plans: $(INSTALLED) ## PLANS plans by chance from the real grammar, on live catalogs
 	$(PY) tests/fuzz_plans.py --plans $(PLANS)
+
+accuracy: $(INSTALLED) ## how often plans end in the right state, beside baselines; make accuracy ARGS='--limit 20' is quick
+	$(PY) -m finetune.accuracy $(ARGS)
 
 lab: $(INSTALLED) ## JupyterLab on the first notebook
 	$(PY) -m jupyterlab notebooks/00_quickstart.ipynb

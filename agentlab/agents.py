@@ -75,6 +75,8 @@ class Agent:
         plan, fault = self._try(ask, entries)
         if fault:
             plan = self._again(ask, plan, fault, entries)
+        if plan.status == "act" and plan.confidence < getattr(self.model, "asks_below", 0.0):
+            plan = _instead(Clarify(question=_unsure(plan), about="how"), plan.origin, plan.confidence)
         # The time of all questions, if there were several.
         spent = round((time.perf_counter() - began) * 1000, 1)
         return plan.model_copy(update={"origin": plan.origin.model_copy(update={"milliseconds": spent})})
@@ -94,7 +96,7 @@ class Agent:
             plan = self.model.plan(ask)
         except PlanError as fault:
             origin = Origin(intent=ask.intent, model=self.model.name)
-            return _instead(Clarify(question=f"I found no plan for this: {fault}"), origin), str(fault)
+            return _instead(Clarify(question=f"I found no plan for this: {fault}"), origin, 0.0), str(fault)
         plan = plan.model_copy(update={"origin": plan.origin.model_copy(update={"intent": ask.intent})})
         issues = check(plan, entries, self.role)
         mendable = ("mend", "clarify") if getattr(self.model, "tries", 1) > 1 else ("mend",)
@@ -109,6 +111,11 @@ def settled(plan: Plan, issues: Sequence[Issue]) -> Plan:
     if open_ := [issue for issue in issues if issue.severity in ("mend", "clarify")]:
         return _instead(Clarify(question=_told(open_), about=_about(open_[0])), plan.origin, plan.confidence)
     return plan
+
+
+def _unsure(plan: Plan) -> str:
+    meant = "; ".join(map(str, plan.actions))
+    return f"I'm not sure that I understood ({plan.confidence:.0%}). Did you mean: {meant}? If so, run this plan; else say it otherwise."
 
 
 def said(told: Clarify | Refuse) -> str:

@@ -391,6 +391,10 @@ def evaluate(
         str | None,
         typer.Option("--model", help="as elsewhere; or 'scripted': each case's own plan", show_default="offline"),
     ] = None,
+    examples: Annotated[
+        Path | None, typer.Option(help="solved intents, JSONL; a checkpoint is shown those most like a case's")
+    ] = None,
+    shots: Annotated[int, typer.Option(min=1, help="how many of them")] = 4,
     as_json: Json = False,
 ) -> None:
     """Carry out cases, each in a fresh lab, from the sentence to the end state; say how many hold.
@@ -401,7 +405,8 @@ def evaluate(
     from agentlab.evaluation import evaluate as carry_out
 
     try:
-        result = carry_out(path, model=model, agent=agent, progress=lambda *told: typer.echo(_case(*told), err=True))
+        planner = _shown(model, examples, shots) if examples else model
+        result = carry_out(path, model=planner, agent=agent, progress=lambda *told: typer.echo(_case(*told), err=True))
     except FormError as fault:
         _fail(fault, as_json)
         raise typer.Exit(2) from fault
@@ -463,6 +468,19 @@ def _resource(text: str) -> tuple[str, dict[str, Any]]:
 def _table(lab: Lab, entry: Any) -> dict[str, Any]:
     keep = ("path", "schema", "rows", "bytes", "source")
     return {"table": entry.name, "version": entry.n, "run": entry.run, **{k: entry.doc.get(k) for k in keep}}
+
+
+def _shown(name: str | None, examples: Path, shots: int) -> Any:
+    """The checkpoint, asked with solved intents before each new one."""
+    from agentlab.fewshot import ToolsWithExamples
+    from agentlab.models import load
+    from agentlab.prompts import Tools
+
+    model: Any = load(name)
+    if not isinstance(getattr(model, "rendering", None), Tools):
+        raise LabError("--examples are for a checkpoint that is asked with tools, such as Qwen's: name it with --model")
+    model.rendering = ToolsWithExamples.read(examples, shots)
+    return model
 
 
 def _case(case: Judged, number: int, many: int) -> str:

@@ -94,7 +94,6 @@ FUNCTION_WORDS = frozenset(
         "its",
         "just",
         "keep",
-        "kind",
         "let",
         "let's",
         "like",
@@ -221,7 +220,27 @@ ABBREVIATIONS = {
     "ord": "order", "org": "organization", "pct": "percent", "percentage": "percent", "ph": "phone", "prc": "price",
     "prod": "product", "qty": "quantity", "sts": "status", "tel": "phone", "telephone": "phone", "tot": "total",
     "ts": "timestamp", "txn": "transaction", "wt": "weight", "yr": "year", "identifier": "id", "ids": "id",
-    "db": "database", "surname": "last", "wage": "salary",
+    "db": "database", "surname": "last", "wage": "salary", "nm": "name", "cd": "code", "svc": "service",
+    "seg": "segment", "cmnt": "comment", "cmt": "comment", "typ": "type", "grp": "group", "bal": "balance",
+    "inv": "invoice", "pmt": "payment", "pmnt": "payment", "rcv": "receive", "rcvd": "received", "shp": "ship",
+    "whs": "warehouse", "wh": "warehouse", "loc": "location", "lvl": "level", "pos": "position", "ref": "reference",
+    "req": "request", "rsn": "reason", "src": "source", "dst": "destination", "dest": "destination", "tgt": "target",
+    "tm": "time", "upd": "updated", "usr": "user", "veh": "vehicle", "vol": "volume", "mth": "month", "wk": "week",
+    "hr": "hour", "sec": "second", "pcs": "piece", "pers": "person", "grs": "gross", "bldg": "building",
+    "apt": "apartment", "chg": "charge", "clr": "color", "comp": "company", "ctr": "center", "dis": "discount",
+    "disc": "discount", "dlv": "delivery", "dlvr": "delivery", "doc": "document", "eqp": "equipment",
+    "est": "estimate", "fac": "facility", "freq": "frequency", "hosp": "hospital", "ins": "insurance",
+    "lang": "language", "lat": "latitude", "lon": "longitude", "lng": "longitude", "mfr": "manufacturer",
+    "mkt": "market", "msg": "message", "mtr": "meter", "obs": "observation", "opr": "operator", "pkg": "package",
+    "pol": "policy", "prj": "project", "proj": "project", "purch": "purchase", "rec": "record", "reg": "region",
+    "rgn": "region", "rev": "revenue", "rm": "room", "rt": "route", "sal": "salary", "shft": "shift", "smp": "sample",
+    "spd": "speed", "supp": "supplier", "sup": "supplier", "sys": "system", "tech": "technician", "terr": "territory",
+    "val": "value", "ver": "version", "vis": "visit", "vnd": "vendor", "zn": "zone", "adm": "admission",
+    "bkg": "booking", "cap": "capacity", "cnt": "count", "crs": "course", "cur": "currency", "dep": "departure",
+    "arr": "arrival", "diag": "diagnosis", "drv": "driver", "ctgy": "category", "wgt": "weight", "hgt": "height",
+    "len": "length", "dur": "duration", "temp": "temperature", "batt": "battery", "stat": "status", "tkt": "ticket",
+    "mbr": "member", "pax": "passenger", "perf": "performance", "qlty": "quality", "prio": "priority",
+    "lic": "license", "cert": "certificate", "bdate": "birth", "fname": "first", "lname": "last",
 }  # fmt: skip
 
 NUMBER_WORDS = {
@@ -233,7 +252,24 @@ NUMBER_WORDS = {
 
 #: Function words with which names begin: "before audit", "no result".
 NAMING_WORDS = frozenset(
-    ["before", "after", "no", "not", "all", "per", "until", "over", "under", "own", "other", "same", "only", "off", "out", "up"]
+    [
+        "before",
+        "after",
+        "no",
+        "not",
+        "all",
+        "per",
+        "until",
+        "over",
+        "under",
+        "own",
+        "other",
+        "same",
+        "only",
+        "off",
+        "out",
+        "up",
+    ]
 )
 
 #: The hours, as they are said: "half past four".

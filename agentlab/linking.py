@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from agentlab.lexicon import (
     ABBREVIATIONS,
@@ -64,6 +64,8 @@ _IDENTIFIER = re.compile(
     r"\w*_\w+|\w+\.\w+(?:\.\w+)*|[a-z]+[A-Z]\w*|[A-Za-z]+\d\w*|(?:[A-Z][a-z]+){2,}\w*|[A-Z]{2,}\w*"
 )
 _MOST_WORDS = 40
+#: Kinds whose names people also use for what is in their columns.
+_OTHERS = frozenset("tsrkqof")
 #: What a task's name has in common with all its like: alone these words point at none.
 _OF_ANY_TASK = ("refresh", "pull")
 
@@ -149,6 +151,72 @@ def identifier(phrase: str) -> str:
     return re.sub(r"\W+", "_", phrase.lower()).strip("_")
 
 
+@lru_cache(maxsize=1)
+def _synonyms() -> dict[str, frozenset[int]]:
+    """A word to the numbers of its groups in `synonyms.txt`."""
+    found: dict[str, set[int]] = {}
+    text = (Path(__file__).parent / "synonyms.txt").read_text(encoding="utf-8")
+    for number, line in enumerate(text.splitlines()):
+        for word in line.split():
+            found.setdefault(canonical(word), set()).add(number)
+    return {word: frozenset(groups) for word, groups in found.items()}
+
+
+@lru_cache(maxsize=262144)
+def kindred(part: str, word: str) -> bool:
+    """Whether a part of a name may stand for a word: it shortens it, has its stem, or is in a group of synonyms with it.
+
+    >>> kindred("nm", "name"), kindred("batt", "battery"), kindred("capture", "captured"), kindred("note", "not")
+    (True, True, True, False)
+    """
+    if len(part) < 2 or len(word) < 3 or part.isdigit():
+        return False
+    if part[0] == word[0] and len(part) < len(word) and (_shortens(part, word) or _stem(part) == _stem(word)):
+        return True
+    if part[0] == word[0] and len(word) > 4 and _stem(part) == _stem(word):
+        return True
+    groups = _synonyms()
+    return bool(groups.get(part, frozenset()) & groups.get(word, frozenset()))
+
+
+def _shortens(short: str, word: str) -> bool:
+    """`temp` of temperature, `qty` of quantity: a beginning of at least three letters, or what is left without vowels."""
+    if word.startswith(short):
+        return len(short) >= 3
+    rest = iter(word)
+    return (
+        not re.search("[aeiou]", short[1:]) and len(word) <= 5 * len(short) and all(letter in rest for letter in short)
+    )
+
+
+def _stem(word: str) -> str:
+    """The word without its usual endings."""
+    for ending in (
+        "ations",
+        "ation",
+        "ments",
+        "ment",
+        "ings",
+        "ing",
+        "ions",
+        "ion",
+        "ers",
+        "ies",
+        "ied",
+        "er",
+        "ed",
+        "ly",
+        "al",
+        "es",
+        "e",
+        "y",
+        "s",
+    ):
+        if word.endswith(ending) and len(word) - len(ending) >= 4:
+            return word.removesuffix(ending)
+    return word
+
+
 Hit = tuple[str, str]
 
 
@@ -160,12 +228,21 @@ class Index:
         self.partial: dict[str, list[Hit]] = {}
         self.longest = 1
         self.figures = _figures(view)
+        self.columns = {column: parts(column) for column in view.columns()}
+        self._akin: dict[str, list[str]] = {}
         for kind, name, alias in _names(view):
             self._add(kind, name, alias)
         for schema in view.values.values():
             for column, values in schema.items():
                 for value in values:
                     self._add("v", f"{column}\0{value}", value)
+
+    def akin(self, word: str) -> list[str]:
+        """Columns one of whose words is kindred to a word: shortened, of the same stem, or a synonym."""
+        if word not in self._akin:
+            found = [name for name, own in self.columns.items() if any(kindred(part, word) for part in own)]
+            self._akin[word] = found
+        return self._akin[word]
 
     def _add(self, kind: str, name: str, alias: str) -> None:
         words = [w for w in parts(alias) if w not in FUNCTION_WORDS] or list(parts(alias))
@@ -286,7 +363,9 @@ def _time(text: str) -> str | None:
     said = text.lower()
     if said in ("noon", "midday", "midnight"):
         return "00:00" if said == "midnight" else "12:00"
-    digits = [HOUR_WORDS.get(n, 0) or int(n) for n in re.findall(rf"\d+|\b(?:{'|'.join(HOUR_WORDS)})\b", said) if n != "0"]
+    digits = [
+        HOUR_WORDS.get(n, 0) or int(n) for n in re.findall(rf"\d+|\b(?:{'|'.join(HOUR_WORDS)})\b", said) if n != "0"
+    ]
     hour, minute = (digits or [0])[0], digits[1] if len(digits) > 1 else 0
     if after := re.search(r"\b(fifteen|thirty|forty-five)\b", said):
         minute = {"fifteen": 15, "thirty": 30}.get(after[1], 45)
@@ -318,7 +397,7 @@ def link(intent: str, index: Index) -> Linked:
     while at < len(cut):
         size, hits = _longest(cut, at, index)
         if hits:
-            pieces.append(_named(linked, cut[at : at + size], hits))
+            pieces.append(_named(linked, cut[at : at + size], hits, index))
             at += size
         else:
             pieces.append(_single(linked, cut[at], index))
@@ -331,7 +410,7 @@ def _longest(cut: list[Token], at: int, index: Index) -> tuple[int, list[Hit]]:
     if cut[at].kind == "path":
         known = index.exact.get(frozenset(_own(cut[at])), [])
         return (1, known) if known else (0, [])
-    if cut[at].kind not in ("word", "quoted") or (_is_function(cut[at]) and len(cut[at].text) > 1):
+    if cut[at].kind not in ("word", "quoted") or (_is_function(cut[at]) and cut[at].text not in ("A", "U")):
         return 0, []
     words: list[str] = []
     best: tuple[int, list[Hit]] = (0, [])
@@ -365,7 +444,7 @@ def _is_function(token: Token) -> bool:
     return token.text.lower() in FUNCTION_WORDS
 
 
-def _named(linked: Linked, span: list[Token], hits: list[Hit]) -> str:
+def _named(linked: Linked, span: list[Token], hits: list[Hit], index: Index) -> str:
     """A stretch that names something: its placeholders, and its words unless a column's name says it all."""
     marks = []
     for kind, name in hits[:6]:
@@ -384,7 +463,18 @@ def _named(linked: Linked, span: list[Token], hits: list[Hit]) -> str:
     if span[0].kind in ("quoted", "path"):
         marks.append(linked.add("v", span[0].value))
         return " ".join(marks)
-    return " ".join([*(_word(linked, token) for token in span), *marks])
+    said = [*(_word(linked, token) for token in span), *marks]
+    if len(span) == 1 and kinds <= _OTHERS and 0 < len(near := _near(span[0], index)) <= 3:
+        # "the wind" may be the table of that name, and its column wind_speed.
+        said += ["~", *(linked.add("c", name) for name in near)]
+    return " ".join(said)
+
+
+def _near(token: Token, index: Index) -> list[str]:
+    """Columns that share a word with a token, or have a kindred one."""
+    word = parts(token.value)[-1:]
+    shared = [name for w in word for kind, name in index.partial.get(w, []) if kind == "c"]
+    return shared or [name for w in word for name in index.akin(w)]
 
 
 def _single(linked: Linked, token: Token, index: Index) -> str:
@@ -408,7 +498,12 @@ def _single(linked: Linked, token: Token, index: Index) -> str:
         linked.spans.setdefault(linked.add("v", token.text), (token.start, token.end))
         # Of `staging.orders_clean` the first part says that it is to be a table.
         place = re.match(r"([A-Za-z_]+)\.(?=[A-Za-z_])", token.text)
-        return (place[0].lower() if place else "") + linked.add("v", token.text) + _likely(linked, token, index) + _figure(linked, token, index)
+        return (
+            (place[0].lower() if place else "")
+            + linked.add("v", token.text)
+            + _likely(linked, token, index)
+            + _figure(linked, token, index)
+        )
     return _word(linked, token) + _likely(linked, token, index) + _figure(linked, token, index)
 
 
@@ -435,9 +530,14 @@ def _word(linked: Linked, token: Token) -> str:
 
 
 def _likely(linked: Linked, token: Token, index: Index) -> str:
-    """Names that share this word, when they are few: `price` may mean `unit_price`."""
+    """Names that share this word, when they are few: `price` may mean `unit_price`; else columns with a kindred one."""
     words = parts(token.value)
-    hits = index.partial.get(words[0], []) if len(words) == 1 else []
+    # "quantity times price" is no time.
+    if len(words) != 1 or token.text.lower() == "times":
+        return ""
+    hits = index.partial.get(words[0], [])
+    if not hits:
+        hits = [("c", name) for name in index.akin(words[0])]
     if not 0 < len(hits) <= 4:
         return ""
     return " ~ " + " ".join(linked.add(kind, name) for kind, name in hits)

@@ -1,6 +1,6 @@
 """How often plans end in the right state: the shipped model beside a nearest phrasing, keywords, and the right plans.
 
-    python -m finetune.accuracy                                  # every case of data/cases, four planners: half an hour
+    python -m finetune.accuracy                                  # every case of data/cases, four planners: 20 minutes and more
     python -m finetune.accuracy --limit 6 --models offline,rules
     python -m finetune.accuracy data/cases/blind.jsonl --models nearest --model http://127.0.0.1:8000/v1
 
@@ -37,6 +37,8 @@ from agentlab.evaluation.score import Result, Share
 from agentlab.evaluation.state import Skipped
 from agentlab.models import Model
 from agentlab.models import load as load_model
+from finetune.baselines import Nearest
+from finetune.keywords import Rules
 
 CASES = Path(__file__).parent.parent / "data" / "cases"
 #: Of another form, or written to try the actions rather than the planner.
@@ -112,9 +114,7 @@ def planner_of(name: str) -> Model | None:
     if name == SCRIPTED:
         return None
     if name in ("nearest", "rules"):
-        from finetune import baselines
-
-        return baselines.Nearest() if name == "nearest" else baselines.Rules()
+        return Nearest() if name == "nearest" else Rules()
     return load_model(None if name == "offline" else name)
 
 

@@ -1,9 +1,10 @@
-"""How likely must one more action be before it is planned? Tried on held-out templates, decoded as in serving.
+"""How sure must the model be? Two thresholds, chosen on written requests of labs that training never saw.
 
     python -m finetune.calibrate CHECKPOINT [--size 400] [--write]
 
-Prints, for each threshold, the share of exact plans: all, of one action, of several. `--write` puts the best into the
-checkpoint's config as `goes_on_from`.
+`goes_on_from` is the probability that one more action needs; `asks_below` the confidence below which a plan becomes a
+question. Requests are planned as in serving, grammar, rules and second thoughts included, and a plan is right when it
+equals the writer's. `--write` puts the chosen ones into the checkpoint's config.
 """
 
 from __future__ import annotations
@@ -11,49 +12,90 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from agentlab.errors import AgentlabError, PlanError
-from agentlab.linking import link
+from agentlab.agents import Agent
+from agentlab.completion import complete
+from agentlab.errors import PlanError
+from agentlab.linking import Index, link
 from agentlab.models.qwen import Qwen
-from agentlab.prompts import Ask
-from agentlab.slots import Slots, encode, prompt_text
-from finetune import intents, scenes
+from agentlab.plan import Plan
+from agentlab.slots import decode, prompt_text
+from finetune.examples import held_out
+from finetune.marking import Unsayable
+from finetune.written import Held, Request, corpus, shown, spelt
 
-THRESHOLDS = (0.0, 0.6, 0.7, 0.8, 0.9)
-Case = tuple[Ask, str]
+GOES_ON = (0.0, 0.5, 0.6, 0.7, 0.8)
+#: Of the plans that would have been right, at most this share may become questions.
+MOST_NEEDLESS = 0.04
 
 
-def cases(size: int, seed: int = 4242) -> list[Case]:
-    """Unseen wordings and the answers they should get."""
-    r = random.Random(seed)
-    found: list[Case] = []
-    while len(found) < size:
-        scene = scenes.make(r)
-        intent, role, calls, _ = intents.sample(scene, r, unseen=True)
-        linked = link(intent, scene.index)
-        prompt_text(linked, scene.view, role)
+@dataclass(frozen=True)
+class Told:
+    """What became of one request: how sure the plan was, whether it is right, whether it acts, and whether it should."""
+
+    confidence: float
+    right: bool
+    acts: bool
+    should_act: bool
+    actions: int
+
+
+def known(size: int, seed: int = 4242) -> list[tuple[Request, Plan]]:
+    """Held-out requests and the plans that their writers meant, as the model's form says them."""
+    requests = [request for request in corpus() if held_out(request)]
+    random.Random(seed).shuffle(requests)
+    found = []
+    for request in requests:
+        view = request.lab.view()
         try:
-            found.append((Ask(intent, role, scene.view), encode(calls, linked)))
-        except PlanError:
+            _, answer = shown(request, spelt(request), view, Index(view))
+            linked = link(request.text, Index(view))
+            prompt_text(linked, view, None)
+            found.append((request, Plan.from_calls(complete(decode(answer, linked), linked, view))))
+        except (PlanError, Unsayable):
             continue
+        if len(found) == size:
+            break
     return found
 
 
-def exact(model: Qwen, known: list[Case]) -> tuple[float, float, float]:
-    """Shares of answers that are exactly right: all, those of one action, those of several."""
-    hits: dict[bool, list[bool]] = {False: [], True: []}
-    for ask, wanted in known:
-        try:
-            answer = model.answer(Slots().prompt(ask, model.tokenizer))
-            told = model.tokenizer.decode(answer.tokens, clean_up_tokenization_spaces=False)
-        except AgentlabError:
-            told = ""
-        hits["\n" in wanted].append(told == wanted)
-    share = lambda rows: sum(rows) / max(1, len(rows))  # noqa: E731
-    return share(hits[False] + hits[True]), share(hits[False]), share(hits[True])
+def told(model: Qwen, requests: list[tuple[Request, Plan]]) -> Iterator[Told]:
+    """Each request, planned."""
+    agent = Agent(None, model)
+    for request, wanted in requests:
+        with tempfile.TemporaryDirectory() as root:
+            plan = agent.plan(request.text, request.lab.view(), Held(request.lab, Path(root)))
+        if wanted.abstention:
+            right = plan.abstention is not None
+        else:
+            right = plan.to_calls() == wanted.to_calls()
+        yield Told(plan.confidence, right, plan.status == "act", wanted.status == "act", len(wanted.actions))
+
+
+def shares(rows: list[Told]) -> str:
+    """A line of figures."""
+
+    def share(some: list[bool]) -> str:
+        return f"{sum(some) / len(some):6.1%}" if some else "     -"
+
+    return (
+        f"right {share([t.right for t in rows])}, of one action {share([t.right for t in rows if t.should_act and t.actions == 1])}, "
+        f"of several {share([t.right for t in rows if t.should_act and t.actions > 1])}; "
+        f"asked rightly {share([not t.acts for t in rows if not t.should_act])}, "
+        f"needlessly {share([not t.acts for t in rows if t.should_act])}"
+    )
+
+
+def asks_below(rows: list[Told]) -> float:
+    """The greatest confidence below which at most `MOST_NEEDLESS` of the right plans lie."""
+    good = sorted(t.confidence for t in rows if t.right and t.acts)
+    return round(good[int(len(good) * MOST_NEEDLESS)] if good else 0.0, 3)
 
 
 def main() -> None:
@@ -64,23 +106,25 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    model, known = Qwen(options.checkpoint), cases(options.size)
-    found = {}
-    for threshold in THRESHOLDS:
+    model, requests = Qwen(options.checkpoint), known(options.size)
+    found: dict[float, list[Told]] = {}
+    for threshold in GOES_ON:
         model._decoder.sure = threshold
-        found[threshold] = exact(model, known)
-        every, one, several = found[threshold]
-        print(
-            f"one more action from {threshold:.1f}: {every:.1%} exact, {one:.1%} of one action, {several:.1%} of several",
-            flush=True,
-        )
+        found[threshold] = list(told(model, requests))
+        print(f"one more action from {threshold:.1f}: {shares(found[threshold])}", flush=True)
+    best = max(found, key=lambda t: (sum(row.right for row in found[t]), t))
+    floor = asks_below(found[best])
+    after = [
+        row if row.confidence >= floor else Told(row.confidence, not row.should_act, False, row.should_act, row.actions)
+        for row in found[best]
+    ]
+    print(f"a question below {floor}: {shares(after)}")
     if options.write:
-        best = max(found, key=lambda t: (found[t][0], t))
         path = options.checkpoint / "config.json"
         config = json.loads(path.read_text())
-        config["agentlab"]["goes_on_from"] = best
+        config["agentlab"] |= {"goes_on_from": best, "asks_below": floor}
         path.write_text(json.dumps(config, indent=2) + "\n")
-        print(f"{path}: goes_on_from = {best}")
+        print(f"{path}: goes_on_from = {best}, asks_below = {floor}")
 
 
 if __name__ == "__main__":

@@ -105,8 +105,8 @@ def main() -> None:
     held = [request for request in requests if held_out(request)]
     kept = [request for request in requests if not held_out(request)]
     print(f"{len(kept)} written requests to learn from, {len(held)} held out", flush=True)
-    write(options.out / "dev.npz", tokenizer, 2000, 900_000_000, held, 1.0)
-    write(options.out / "templates.npz", tokenizer, 1000, 900_000_000, held, 0.0, unseen=True)
+    write(options.out / "dev.npz", tokenizer, 1000, 900_000_000, held, 1.0)
+    write(options.out / "templates.npz", tokenizer, 500, 900_000_000, held, 0.0, unseen=True)
     write(options.out / "train.npz", tokenizer, options.size, options.seed * 1_000_000, kept, options.written)
 
 

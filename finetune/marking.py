@@ -270,7 +270,10 @@ def _kinds() -> dict[type[exp.Expr], Callable[[_Form, exp.Expr], str]]:
     made |= {getattr(exp, kind): _binary(name) for kind, name in binary.items() if hasattr(exp, kind)}
     own = {"Round": _round, "DateDiff": _between, "Coalesce": _coalesce, "Lag": _lag("lag"), "Lead": _lag("lead")}
     own |= {"Count": _count, "TimestampTrunc": _trunc, "DateTrunc": _trunc}
-    own |= {k: (lambda form, node, n=n: f"{n}()") for k, n in (("RowNumber", "row_number"), ("Rank", "rank"), ("DenseRank", "dense_rank"))}
+    own |= {
+        k: (lambda form, node, n=n: f"{n}()")
+        for k, n in (("RowNumber", "row_number"), ("Rank", "rank"), ("DenseRank", "dense_rank"))
+    }
     return made | {getattr(exp, kind): told for kind, told in own.items() if hasattr(exp, kind)}
 
 

@@ -130,14 +130,17 @@ def train(options: argparse.Namespace) -> None:
     tokenizer = PreTrainedTokenizerFast.from_pretrained(options.data)
     config = shape(tokenizer, options.width, options.layers)
     model = Qwen2ForCausalLM.from_pretrained(options.init) if options.init else Qwen2ForCausalLM(config)
-    if options.init and (older := PreTrainedTokenizerFast.from_pretrained(options.init)).get_vocab() != tokenizer.get_vocab():
+    if (
+        options.init
+        and (older := PreTrainedTokenizerFast.from_pretrained(options.init)).get_vocab() != tokenizer.get_vocab()
+    ):
         carried(model, older, tokenizer)
     examples = Examples(options.data / "train.npz")
     held = {name: Examples(options.data / f"{name}.npz") for name in ("dev", "templates")}
     print(f"{sum(p.numel() for p in model.parameters())} parameters, {len(examples.length)} examples", flush=True)
     with (options.out / "log.jsonl").open("a") as log:
         for row in steps(model, examples, options):
-            if row["step"] % 500 == 0:
+            if row["step"] % 1000 == 0:
                 row |= {f"{name}_{k}": v for name, rows in held.items() for k, v in judge(model, rows).items()}
                 save(model, tokenizer, options.out)
             if row["step"] % 100 == 0:

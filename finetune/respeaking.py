@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from agentlab.actions import ACTIONS, ROLES, Role, kind_of
+from agentlab.lexicon import FUNCTION_WORDS
 from agentlab.linking import Index, parts, spoken
 from agentlab.slots import COLUMN, LITERAL
 from agentlab.view import View
@@ -20,6 +21,23 @@ from finetune.speaking import Calls
 from finetune.scenes import SHORT, SOURCES, STORES, made_up, random_value, styled
 from finetune.written import Mention, Request, WrittenLab, shown, spelt
 
+#: What tells two columns of one sort apart.
+_KINDS = [
+    "list",
+    "net",
+    "gross",
+    "old",
+    "new",
+    "first",
+    "last",
+    "base",
+    "planned",
+    "actual",
+    "main",
+    "second",
+    "home",
+    "final",
+]
 _MARKED = re.compile("\x01(?P<column>[^\x02]*)\x02|\x03(?P<literal>[^\x04]*)\x04")
 _ISO = re.compile(r"\d{4}-\d\d-\d\d")
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
@@ -77,7 +95,9 @@ class Resaid:
         needed = self._needed()
         for table, schema in self.lab.tables.items():
             called, pool = scenes.make_table(r)
-            prefix = "staging." if table.startswith("staging.") or r.random() < 0.4 else r.choice(["", "core.", "raw.", ""])
+            prefix = (
+                "staging." if table.startswith("staging.") or r.random() < 0.4 else r.choice(["", "core.", "raw.", ""])
+            )
             called = prefix + called.rpartition(".")[2]
             if called.lower() in used:
                 called += "_2"
@@ -166,7 +186,9 @@ class Resaid:
             if value in in_plan["new"]:
                 if r.random() < 0.6:
                     self._new_name(value, said, in_plan)
-            elif value in in_plan["text"] and value not in values and r.random() < 0.5 and re.fullmatch(r"[\w ]+", value):
+            elif (
+                value in in_plan["text"] and value not in values and r.random() < 0.5 and re.fullmatch(r"[\w ]+", value)
+            ):
                 new = random_value(r)
                 self.literals[value] = new
                 self.sayings[value] = speech.quoted(r, new) if said[:1] in "'\"`" else new
@@ -175,7 +197,11 @@ class Resaid:
         r, made = self.r, []
         for old in numbers:
             value, said = float(old), braced[old]
-            if old in fractions or (not re.search(r"\d", said) and value < 13) or re.search(r"[\w]\d|\d[^\d.,\s%km]", said):
+            if (
+                old in fractions
+                or (not re.search(r"\d", said) and value < 13)
+                or re.search(r"[\w]\d|\d[^\d.,\s%km]", said)
+            ):
                 return
             if 1950 <= value <= 2050 and value == int(value):
                 new = str(r.randint(2012, 2027))
@@ -294,7 +320,11 @@ class Resaid:
             return speech.quoted(r, new) if said[:1] in "'\"`" else r.choice([new, new, new.lower()])
         if task := _TASK.fullmatch(value):
             new = self._map("task", "text", value)
-            return said if new == value else (new if said == value else speech.task(r, new).removeprefix("the ").removeprefix("our "))
+            return (
+                said
+                if new == value
+                else (new if said == value else speech.task(r, new).removeprefix("the ").removeprefix("our "))
+            )
         new = self.names.get(value, value)
         if new == value or (how == "styled" and said != value and r.random() < 0.85):
             return said
@@ -304,7 +334,13 @@ class Resaid:
             bare = new.rpartition(".")[2]
             return new if said == value else r.choice([bare, spoken(bare), spoken(bare)])
         if value in self.lab.sources:
-            return new if said == value else re.sub(r"\b(api|crm|erp|db|hr|pos)\b", lambda m: m[0].upper() if r.random() < 0.6 else m[0], spoken(new))
+            return (
+                new
+                if said == value
+                else re.sub(
+                    r"\b(api|crm|erp|db|hr|pos)\b", lambda m: m[0].upper() if r.random() < 0.6 else m[0], spoken(new)
+                )
+            )
         return new if said == value or r.random() < 0.3 else spoken(new) if "." not in new else new
 
     def _column(self, value: str, said: str, new: str) -> str:
@@ -315,7 +351,12 @@ class Resaid:
         words = spoken(new).split()
         if len(words) > 1 and len(said.split()) < len(spoken(value).split()) and r.random() < 0.7:
             part = r.choice([words[0], words[-1]])
-            others = [spoken(c).split() for schema in self.lab.tables.values() for c in (self.names.get(c, c) for c in schema) if c != new]
+            others = [
+                spoken(c).split()
+                for schema in self.lab.tables.values()
+                for c in (self.names.get(c, c) for c in schema)
+                if c != new
+            ]
             if len(part) > 2 and not any(part in other for other in others):
                 return part
         return " ".join(words) if r.random() < 0.85 else speech.column(r, new)
@@ -363,6 +404,25 @@ class Resaid:
         values = {t: {c: v for c, v in listed.items() if c != gone} for t, listed in self.view.values.items()}
         return replace(self.view, tables=left, values=values)
 
+    def doubled(self) -> View | None:
+        """The view with a second column that a word of the text may mean as well as the one that is meant."""
+        if any(call["name"] in ("clarify", "refuse", "analyze") for call in self.calls):
+            return None
+        for table, schema in self.view.tables.items():
+            for part in self.request.parts:
+                name = self.names.get(part.value or "", part.value or "")
+                said = [word for word in re.findall(r"[a-z]+", part.said.lower()) if word not in FUNCTION_WORDS]
+                words = spoken(name).split()
+                if name not in schema or len(said) != 1 or len(words) < 2 or said[0] not in words or name in self.text:
+                    continue
+                free = [w for w in _KINDS if w not in {x for c in schema for x in parts(c)}]
+                twin = "_".join([self.r.choice(free), said[0]])
+                if re.search("[a-z][A-Z]|^[A-Z][a-z]", name):
+                    twin = styled(twin, "pascal" if name[0].isupper() else "camel")
+                if re.search(rf"\b{said[0]}\b", self.text.lower()) and twin.lower() not in {c.lower() for c in schema}:
+                    return replace(self.view, tables={**self.view.tables, table: {**schema, twin: schema[name]}})
+        return None
+
     def _beside(self, lab: WrittenLab) -> None:
         """What else there may be in such a lab, and isn't meant."""
         r = self.r
@@ -383,8 +443,8 @@ def resaid(request: Request, r: random.Random) -> tuple[str, str]:
     """Prompt and answer of one new saying. Unfit, PlanError or Unsayable when it comes to nothing."""
     made = Resaid(request, spelt(request), r)
     view, calls = made.view, made.calls
-    if r.random() < 0.06 and (lacking := made.without()):
-        view, calls = lacking, [{"name": "clarify", "arguments": {"about": "column"}}]
+    if r.random() < 0.09 and (other := made.without() if r.random() < 0.6 else made.doubled()):
+        view, calls = other, [{"name": "clarify", "arguments": {"about": "column"}}]
     roles = {ACTIONS[call["name"]].agent for call in made.calls} - {None}
     role: Role | None = next(iter(roles)) if len(roles) == 1 and r.random() < 0.45 else None
     if len(roles) == 1 and r.random() < 0.025:

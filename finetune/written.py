@@ -351,7 +351,11 @@ def _brief(calls: Calls, said: set[str]) -> Calls:
         for name in _FOUND:
             value = arguments.get(name)
             full = f"{arguments.get('source')}.{value}" if name == "resource" else value
-            if value is not None and full not in said and call["name"] not in ("restore", "provision", "drop", "compare"):
+            if (
+                value is not None
+                and full not in said
+                and call["name"] not in ("restore", "provision", "drop", "compare")
+            ):
                 arguments.pop(name)
         table = call["arguments"].get("table")
         if table is not None and table == before:
@@ -396,7 +400,16 @@ def _copied(calls: Calls) -> Calls:
 
 def _values(request: Request) -> set[str]:
     lab = request.lab
-    known = {*lab.tables, *lab.sources, *lab.stores, *lab.queries, *lab.pipelines, *lab.schedules, *lab.files, *lab.snapshots}
+    known = {
+        *lab.tables,
+        *lab.sources,
+        *lab.stores,
+        *lab.queries,
+        *lab.pipelines,
+        *lab.schedules,
+        *lab.files,
+        *lab.snapshots,
+    }
     known |= {column for schema in lab.tables.values() for column in schema}
     known |= {resource for resources in lab.sources.values() for resource in resources}
     return known | {str(value) for call in request.calls for value in _flat(call["arguments"])}
@@ -450,7 +463,9 @@ def main() -> None:
                     print(f"   {Path(name).name}:{request.line}: {type(fault).__name__} {fault} | {request.text}")
     for fault in faults:
         print(fault)
-    print(f"{total} requests, {fit} fit; of these the model's form can't say {sum(lost.values())} ({dict(lost)}; not yours to mend)")
+    print(
+        f"{total} requests, {fit} fit; of these the model's form can't say {sum(lost.values())} ({dict(lost)}; not yours to mend)"
+    )
 
 
 if __name__ == "__main__":

@@ -26,7 +26,9 @@ LAYERS: dict[int, str] = {
         " inference intents limits moments places placing snapshots sparkforms sparkqueries sparkwords tasks"
         " vetting view"
     ),
-    2: ("approvals completion grammar lexicon linking naming prompts rules simulation slot_grammar slots zones"),
+    2: (
+        "approvals completion fewshot grammar lexicon linking naming prompts rules simulation slot_grammar slots zones"
+    ),
     3: (
         "blast cells checks compile conversion copies costs diagnosis drift engine exports fixes layouts"
         " measuring models outliers profiles projection quality queries results retention rows semantics"

@@ -36,7 +36,8 @@ _RENDERINGS: dict[str, type[Rendering]] = {"tools": Tools, "slots": Slots}
 class Qwen:
     """A checkpoint by folder or hub id. Its config says how it wants to be asked: `"agentlab": {"rendering": "slots"}`.
 
-    There, `goes_on_from` is the probability that one more action needs; it was measured on held-out wordings.
+    There, `goes_on_from` is the probability that one more action needs, and `asks_below` the confidence below which a plan
+    becomes a question; both were measured on held-out wordings (`finetune/calibrate.py`).
 
     Where the hub can't be reached, its id is looked for in the Hugging Face cache only. A LabError says what is missing
     or doesn't fit; nothing but safetensors is read, and no code of a checkpoint runs. `most_tokens` is the longest
@@ -60,7 +61,10 @@ class Qwen:
         self.rendering = rendering or _rendering(self.path, config)
         self._last: tuple[Prompt, Answer] | None = None
         self._fits()
-        sure = float((getattr(config, "agentlab", None) or {}).get("goes_on_from", 0.0))
+        own = getattr(config, "agentlab", None) or {}
+        sure = float(own.get("goes_on_from", 0.0))
+        #: The confidence below which a plan is asked about instead of run.
+        self.asks_below = float(own.get("asks_below", 0.0))
         self._decoder = Decoder(self.model.eval(), self.tokenizer, self._ends(), self._stops(), sure)
 
     @property
