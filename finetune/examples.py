@@ -16,15 +16,32 @@ from pathlib import Path
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
+from agentlab.completion import complete
 from agentlab.errors import PlanError
-from agentlab.linking import link
-from agentlab.slots import encode, prompt_text
+from agentlab.linking import Linked, link
+from agentlab.slots import decode, encode, prompt_text
+from agentlab.view import View
 from finetune import intents, scenes
 from finetune.respeaking import resaid
+from finetune.speaking import Calls
 from finetune.tokenizer import build, extended
-from finetune.written import Request, corpus
+from finetune.written import ALWAYS_NAMED, Request, corpus
 
 LONGEST = 320
+
+
+def brief(calls: Calls, linked: Linked, view: View) -> str:
+    """The answer of a template, without a table that `completion` finds again."""
+    full = encode(calls, linked)
+    bare = [{**call, "arguments": {k: v for k, v in call["arguments"].items() if k != "table"}} for call in calls]
+    if any(call["name"] in ALWAYS_NAMED for call in calls) or bare == calls:
+        return full
+    try:
+        short = encode(bare, linked)
+        same = complete(decode(short, linked), linked, view) == complete(decode(full, linked), linked, view)
+    except PlanError:
+        return full
+    return short if same else full
 
 
 def held_out(request: Request) -> bool:
@@ -53,7 +70,7 @@ def texts(size: int, seed: int, unseen: bool, written: list[Request], share: flo
             linked = link(intent, scene.index)
             prompt = prompt_text(linked, scene.view, role)
             try:
-                answers.append(encode(calls, linked))
+                answers.append(brief(calls, linked, scene.view))
                 prompts.append(prompt)
             except PlanError:
                 lost += 1

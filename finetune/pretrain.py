@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,9 +95,27 @@ def optimizers(model: Qwen2ForCausalLM, rate: float, muon: float) -> list[torch.
     return [adam, torch.optim.Muon(inner, lr=muon, momentum=0.95, weight_decay=0.02)] if muon else [adam]
 
 
-def level(progress: float, step: int) -> float:
-    """Share of the full learning rate: a short warm-up, flat, then down to a fiftieth over the last half."""
-    return min(1.0, step / 100) * min(1.0, 0.02 + 0.98 * 2 * (1 - progress))
+def level(progress: float, step: int, falls_over: float = 0.5) -> float:
+    """Share of the full learning rate: a short warm-up, flat, then down to a fiftieth over the last part of the run."""
+    return min(1.0, step / 100) * min(1.0, 0.02 + 0.98 * (1 - progress) / falls_over)
+
+
+def plain_words(tokenizer: PreTrainedTokenizerFast) -> torch.Tensor:
+    """Which tokens are letters of plain text, by id: no placeholder, no part of a plan, no mark."""
+    added = set(tokenizer.get_added_vocab().values())
+    words = [
+        at not in added and bool(re.search("[a-z]{2}", token))
+        for token, at in sorted(tokenizer.get_vocab().items(), key=lambda x: x[1])
+    ]
+    return torch.tensor(words)
+
+
+def without_words(batch: Batch, plain: torch.Tensor, share: float) -> Batch:
+    """The batch with a random share of the prompts' plain words made unreadable, so that no single word is relied upon."""
+    ids, labels = batch
+    answer = (labels != -100).cumsum(1) > 0
+    gone = (torch.rand(ids.shape) < share) & plain[ids] & ~answer
+    return ids.masked_fill(gone, 0), labels
 
 
 def loss_of(model: Qwen2ForCausalLM, batch: Batch) -> torch.Tensor:
@@ -139,10 +158,11 @@ def train(options: argparse.Namespace) -> None:
     held = {name: Examples(options.data / f"{name}.npz") for name in ("dev", "templates")}
     print(f"{sum(p.numel() for p in model.parameters())} parameters, {len(examples.length)} examples", flush=True)
     with (options.out / "log.jsonl").open("a") as log:
-        for row in steps(model, examples, options):
+        for row in steps(model, examples, plain_words(tokenizer), options):
+            if row["step"] % 250 == 0:
+                save(model, tokenizer, options.out)
             if row["step"] % 1000 == 0:
                 row |= {f"{name}_{k}": v for name, rows in held.items() for k, v in judge(model, rows).items()}
-                save(model, tokenizer, options.out)
             if row["step"] % 100 == 0:
                 print(json.dumps(row), file=log, flush=True)
                 print(row, flush=True)
@@ -150,8 +170,13 @@ def train(options: argparse.Namespace) -> None:
     print(json.dumps({"final": {name: judge(model, rows) for name, rows in held.items()}}), flush=True)
 
 
-def steps(model: Qwen2ForCausalLM, examples: Examples, options: argparse.Namespace) -> Iterator[dict[str, float]]:
-    """One optimizer step after another, over the examples again and again, until time or steps are up."""
+def steps(
+    model: Qwen2ForCausalLM, examples: Examples, plain: torch.Tensor, options: argparse.Namespace
+) -> Iterator[dict[str, float]]:
+    """One optimizer step after another, over the examples again and again, until time or steps are up.
+
+    `plain` says of each token whether it is a plain word's.
+    """
     steppers = optimizers(model, options.rate, options.muon)
     full = [(group, group["lr"]) for stepper in steppers for group in stepper.param_groups]
     start, r, seen, mean = time.time(), random.Random(options.seed), 0, 0.0
@@ -160,8 +185,8 @@ def steps(model: Qwen2ForCausalLM, examples: Examples, options: argparse.Namespa
         if progress > 1:
             return
         for group, rate in full:
-            group["lr"] = rate * level(progress, step)
-        loss = loss_of(model, batch)
+            group["lr"] = rate * level(progress, step, options.falls_over)
+        loss = loss_of(model, without_words(batch, plain, options.word_dropout) if options.word_dropout else batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for stepper in steppers:
@@ -201,6 +226,8 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--rate", type=float, default=1.2e-3)
     parser.add_argument("--muon", type=float, default=0.0)
+    parser.add_argument("--falls-over", type=float, default=0.5, help="the part of the run in which the rate falls")
+    parser.add_argument("--word-dropout", type=float, default=0.0, help="share of plain words made unreadable")
     parser.add_argument("--batch", type=int, default=3000, help="tokens a batch")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)

@@ -39,7 +39,7 @@ from agentlab.orchestrator import new_id
 from agentlab.plan import Plan
 from agentlab.rehearsal import reaches_out
 from agentlab.rules import check
-from agentlab.slots import decode
+from agentlab.slots import decode, prompt_text
 from agentlab.view import View
 from finetune.dataset import id_of, plan_of
 from finetune.marking import Unsayable
@@ -185,6 +185,7 @@ def _back(request: Request, view: View, index: Index) -> Calls:
     """The plan through the model's form and back. PlanError or Unsayable where that form has no words for it."""
     _, answer = shown(request, spelt(request), view, index)
     linked = link(request.text, index)
+    prompt_text(linked, view, None)  # What the prompt lists has its marks, too.
     return complete(decode(answer, linked), linked, view)
 
 

@@ -13,8 +13,9 @@ import re
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -109,8 +110,11 @@ class Request:
 # ---------------------------------------------------------------- reading
 
 
-def load(path: Path, faults: list[str] | None = None) -> list[Request]:
-    """The requests of a file; what can't be read is told in `faults`, or raised when there is no such list."""
+def load(path: Path, faults: list[str] | None = None, as_said: bool = True) -> list[Request]:
+    """The requests of a file; what can't be read is told in `faults`, or raised when there is no such list.
+
+    `as_said`: new names and values become what the text has for them.
+    """
     found: list[Request] = []
     lab = WrittenLab("")
     at, text, lines = 0, "", list[str]()
@@ -122,7 +126,8 @@ def load(path: Path, faults: list[str] | None = None) -> list[Request]:
         try:
             if not lines:
                 raise Unfit("has no plan")
-            found.append(_named_as_said(Request(path.stem, at, lab, _parts(text), [_call(line) for line in lines])))
+            request = Request(path.stem, at, lab, _parts(text), [_call(line) for line in lines])
+            found.append(_named_as_said(request) if as_said else request)
         except Unfit as fault:
             if faults is None:
                 raise Unfit(f"{path.name}:{at}: {fault}") from None
@@ -323,19 +328,23 @@ def shown(request: Request, full: Calls, view: View, index: Index, role: Role | 
     """
     linked = link(request.text, index)
     prompt = prompt_text(linked, view, role)
-    marks = {linked.slots[slot] for kind in "tsrok" for slot in linked.of(kind) if slot in linked.text}
-    brief = encode(_brief(full, marks), linked)
     wanted = _known(full)
-    try:
-        if _known(complete(decode(brief, linked), linked, view)) == wanted:
-            return prompt, brief
-    except PlanError:
-        pass
+    for calls in _briefer(
+        full, {linked.slots[slot] for kind in "tsrok" for slot in linked.of(kind) if slot in linked.text}
+    ):
+        try:
+            answer = encode(calls, linked)
+            if _known(complete(decode(answer, linked), linked, view)) == wanted:
+                return prompt, answer
+        except PlanError:
+            continue
     return prompt, encode(full, linked)
 
 
 #: What `completion` finds by itself where the text leaves it out.
 _FOUND = ("table", "source", "resource", "store", "task")
+#: Actions whose table or store can't be left out.
+ALWAYS_NAMED = ("restore", "provision", "drop", "compare")
 
 
 def _known(calls: Calls) -> list[tuple[str, tuple[Any, ...]]]:
@@ -343,26 +352,29 @@ def _known(calls: Calls) -> list[tuple[str, tuple[Any, ...]]]:
     return [(call["name"], tuple(str(call["arguments"].get(name)) for name in _FOUND)) for call in calls]
 
 
-def _brief(calls: Calls, said: set[str]) -> Calls:
-    """The calls without what the text doesn't name, and without a table that the call before has, too."""
-    told, before = [], ""
-    for call in calls:
+def _briefer(full: Calls, said: set[str]) -> Iterator[Calls]:
+    """The calls without any table, and without what the text doesn't name; then with the tables that it names."""
+    brief, before = [], ""
+    for call in full:
         arguments = dict(call["arguments"])
         for name in _FOUND:
             value = arguments.get(name)
-            full = f"{arguments.get('source')}.{value}" if name == "resource" else value
-            if (
-                value is not None
-                and full not in said
-                and call["name"] not in ("restore", "provision", "drop", "compare")
-            ):
+            place = f"{arguments.get('source')}.{value}" if name == "resource" else value
+            if value is not None and place not in said and call["name"] not in ALWAYS_NAMED:
                 arguments.pop(name)
         table = call["arguments"].get("table")
         if table is not None and table == before:
             arguments.pop("table", None)
         before = call["arguments"].get("into") or table or before
-        told.append({"name": call["name"], "arguments": arguments})
-    return told
+        brief.append({"name": call["name"], "arguments": arguments})
+    bare = [
+        {
+            "name": c["name"],
+            "arguments": {k: v for k, v in c["arguments"].items() if k != "table" or c["name"] in ALWAYS_NAMED},
+        }
+        for c in brief
+    ]
+    yield from (bare, brief)
 
 
 def problems(request: Request) -> Iterator[str]:
@@ -431,12 +443,35 @@ def _flat(value: Any) -> Iterator[Any]:
             yield str(value).lower()
 
 
-def corpus(folder: Path = FOLDER) -> list[Request]:
-    """Every request of every writer that can be read and fits its lab."""
+def corpus(folder: Path = FOLDER, reworded: bool = True) -> list[Request]:
+    """Every request of every writer that can be read and fits its lab, and how others have reworded them."""
     found: list[Request] = []
     for path in sorted(folder.glob("*.txt")):
         found += [request for request in load(path, []) if not any(problems(request))]
+        if reworded:
+            found += rewordings(folder.parent / "reworded" / path.name, load(path, [], as_said=False))
     return found
+
+
+def rewordings(path: Path, requests: Iterable[Request]) -> Iterator[Request]:
+    """Requests in other words: lines of `number| text`, where the number is the request's line in its writer's file.
+
+    Left out are those that name what their request doesn't, or no longer say what its plan needs.
+    """
+    if not path.exists():
+        return
+    known = {request.line: request for request in requests}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        number, _, text = line.partition("|")
+        request = known.get(int(number)) if number.strip().isdigit() else None
+        if request is None or not text.strip():
+            continue
+        with suppress(Unfit):
+            again = replace(request, writer=f"{request.writer}*", parts=_parts(text.strip()))
+            if again.said <= request.said and again.text != request.text:
+                again = _named_as_said(again)
+                if not any(problems(again)):
+                    yield again
 
 
 def main() -> None:

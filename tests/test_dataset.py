@@ -63,7 +63,7 @@ def test_a_planted_near_duplicate_is_found(requests: list[Request], monkeypatch:
     found = alike(
         requests, {"case dev:1": "Keep the berths of Ada, then the first 6.", "case dev:2": "quite another thing"}
     )
-    assert {pair[:2] for pair in found["with a case"]} == {("case dev:1", "ivy:5"), ("case dev:1", "ivy:17")}
+    assert {pair[:2] for pair in found["with a case"]} == {("case dev:1", "ivy:5"), ("case dev:1", "ivy:16")}
     assert len(found["across the splits"]) == len(found["within a writer"]) == 3
     assert found["between writers"] == []
 
@@ -102,7 +102,8 @@ def test_numbers_are_of_how_it_is_said(requests: list[Request]) -> None:
     assert delexicalised(requests[0]) == "keep the <table> of <value>, then the first <number>"
     counted = numbers(requests)
     assert (counted.requests, counted.distinct, counted.trades) == (6, 3, 2)
-    assert (counted.several, counted.abstaining) == (pytest.approx(1 / 3), pytest.approx(1 / 3))
+    assert counted.several == pytest.approx(1 / 3)
+    assert counted.abstaining == pytest.approx(1 / 3)
 
 
 def test_the_picture_has_a_bar_for_every_action_and_writer(requests: list[Request]) -> None:

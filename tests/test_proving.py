@@ -5,9 +5,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from agentlab.acting import perform
+from agentlab.actions import Filter
 from agentlab.evaluation.state import prepared
 from agentlab.linking import Index
 from finetune import promises, proving
+from finetune.dataset import plan_of
 from finetune.peopling import peopled
 from finetune.promises import cells
 from finetune.proving import Proof, ended, proved, sampled, summary
@@ -60,12 +63,11 @@ def test_a_lab_that_cannot_be_made_leaves_its_requests_untried(tmp_path: Path) -
 
 def test_an_action_that_does_something_else_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if filter kept the rows that it should drop."""
-    real = proving.perform
 
     def wrong(action: object, workspace: object) -> object:
-        if isinstance(action, proving.a.Filter):
+        if isinstance(action, Filter):
             action = action.model_copy(update={"where": f"NOT ({action.where})"})
-        return real(action, workspace)  # type: ignore[arg-type]
+        return perform(action, workspace)  # type: ignore[arg-type]
 
     monkeypatch.setattr(proving, "perform", wrong)
     first, *_ = proved(_written(tmp_path, SOUND))
@@ -99,7 +101,7 @@ def test_nothing_is_left_of_what_was_tried(tmp_path: Path) -> None:
     requests = _written(tmp_path, SOUND)
     with prepared(peopled(requests[0].lab, requests), tmp_path / "lab") as lab:
         before = {name: doc.path for name, doc in lab.tables().items()}
-        end = ended(lab, proving.plan_of(requests[0]))
+        end = ended(lab, plan_of(requests[0]))
         assert set(end.tables) == {"staging.berths"}
         assert {name: doc.path for name, doc in lab.tables().items()} == before
         assert Index(lab.view()) is not None
