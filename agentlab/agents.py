@@ -115,7 +115,9 @@ def settled(plan: Plan, issues: Sequence[Issue]) -> Plan:
 
 def _unsure(plan: Plan) -> str:
     meant = "; ".join(map(str, plan.actions))
-    return f"I'm not sure that I understood ({plan.confidence:.0%}). Did you mean: {meant}? If so, run this plan; else say it otherwise."
+    return (
+        f"I'm not sure that I understood ({plan.confidence:.0%}). Did you mean: {meant}? If not, say it otherwise."
+    )
 
 
 def said(told: Clarify | Refuse) -> str:

@@ -286,7 +286,8 @@ class _Grammar:
             options = [option for option in schema["anyOf"] if option.get("type") != "null"]
             return _either(*(self._value(option, leaf, scope, info) for option in options))
         if "enum" in schema or "const" in schema:
-            return _literals(schema.get("enum", [schema.get("const")]))
+            # Our own words, not a stranger's: as a chat template writes them, "<" too.
+            return _either(*(literal(json.dumps(value)) for value in schema.get("enum", [schema.get("const")])))
         if "$ref" in schema:
             return _either(*self._objects(_model_in(info.annotation), scope))
         if schema["type"] == "array":

@@ -48,8 +48,10 @@ _TOKEN = re.compile(
   | (?P<zone>{ZONES})
   | (?P<date>\bnew\syear(?:['’]?s)?(?:\sday)?,?\s\d{{4}}\b|\b\d{{4}}-\d\d?-\d\d?\b|\b{_MONTH}\s{_DAY},?\s\d{{4}}\b
       |\b{_DAY}\s{_MONTH},?\s\d{{4}}\b|\b{_MONTH}\s\d{{4}}\b)
-  | (?P<time>\b\d{{1,2}}:\d\d(?:\s?[ap]\.?m\b\.?)?|\b\d{{1,2}}(?:\.\d\d)?\s?[ap]\.?m\b\.?|\b\d{{1,2}}h(?:\d\d)?\b(?=\s|[,.;]|$)
-      |\b{_PAST}{_HOUR}\b(?!:)(?:\s{_PART_OF_DAY}\b)?|\b{_HOUR}(?:\s(?:fifteen|thirty|forty-five))?\s(?:o'clock|sharp|{_PART_OF_DAY})\b(?:\s{_PART_OF_DAY}\b)?
+  | (?P<time>\b\d{{1,2}}:\d\d(?:\s?[ap]\.?m\b\.?)?|\b\d{{1,2}}(?:\.\d\d)?\s?[ap]\.?m\b\.?
+      |\b\d{{1,2}}h(?:\d\d)?\b(?=\s|[,.;]|$)
+      |\b{_PAST}{_HOUR}\b(?!:)(?:\s{_PART_OF_DAY}\b)?
+      |\b{_HOUR}(?:\s(?:fifteen|thirty|forty-five))?\s(?:o'clock|sharp|{_PART_OF_DAY})\b(?:\s{_PART_OF_DAY}\b)?
       |\b(?:noon|midnight|midday)\b)
   | (?P<number>(?<!\w)(?<!\w\.)[-−]?(?:\d{{1,3}}(?:,\d{{3}})+|\d+)(?:\.\d+)?(?:\s?(?:k|m|thousand|million)\b)?
       (?:(?!\w)|(?={_UNIT}))
@@ -164,7 +166,7 @@ def _synonyms() -> dict[str, frozenset[int]]:
 
 @lru_cache(maxsize=262144)
 def kindred(part: str, word: str) -> bool:
-    """Whether a part of a name may stand for a word: it shortens it, has its stem, or is in a group of synonyms with it.
+    """Whether a part of a name may stand for a word: it shortens it, has its stem, or is its synonym.
 
     >>> kindred("nm", "name"), kindred("batt", "battery"), kindred("capture", "captured"), kindred("note", "not")
     (True, True, True, False)
@@ -180,7 +182,7 @@ def kindred(part: str, word: str) -> bool:
 
 
 def _shortens(short: str, word: str) -> bool:
-    """`temp` of temperature, `qty` of quantity: a beginning of at least three letters, or what is left without vowels."""
+    """`temp` of temperature, `qty` of quantity: three or more letters of the beginning, or none of the vowels."""
     if word.startswith(short):
         return len(short) >= 3
     rest = iter(word)

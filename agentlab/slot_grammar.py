@@ -38,16 +38,18 @@ _SQL = r"""
 sql: conj (" OR" conj)*
 conj: pred (" AND" pred)*
 pred: value | number compared number | col compared lit | col " IS NULL" | col " IS NOT NULL"
-    | col " NOT"? " IN(" lit ("," lit)* ")" | col " BETWEEN" lit " AND" lit | "NOT(" sql ")" | "(" sql ")"
+    | (col | number | textual) " NOT"? " IN(" lit ("," lit)* ")" | (col | number) " BETWEEN" lit " AND" lit | "NOT(" sql ")" | "(" sql ")"
     | ("contains"|"starts_with"|"ends_with") "(" text "," lit ")" | textual ("="|"!=") lit DATED
 compared: ">" | "<" | ">=" | "<=" | "=" | "!="
 value: number | text | "CASE" (" WHEN" sql " THEN" chosen)+ " ELSE" chosen " END"
 chosen: lit | number | "0" | "1" | "NULL"
 number: product (("+"|"-") product)*
 product: factor (("*"|"/"|"%") factor)*
-factor: numeric | num | "1" | "100" | "(" number ")" | ("abs"|"ceil"|"floor") "(" number ")" | "round(" number "," (num|/[0-9]/) ")" | "length(" text ")"
+factor: numeric | num | "1" | "100" | "(" number ")" | ("abs"|"ceil"|"floor") "(" number ")" | "length(" text ")"
+    | "round(" number "," (num|/[0-9]/) ")"
     | ("rank"|"dense_rank"|"row_number") "() OVER(" part? order " DESC"? ")"
-    | ("sum"|"avg"|"min"|"max") "(" number ") OVER(" (part | order | part order)? " DESC"? ")" | "count() OVER(" part? ")"
+    | ("sum"|"avg"|"min"|"max") "(" number ") OVER(" (part | order | part order)? " DESC"? ")"
+    | "count() OVER(" part? ")"
     | ("lag"|"lead") "(" col ") OVER(" part? order ")" | "coalesce(" col "," (col|lit|"0") ")" DATES
 text: word ("||" (word|between))*
 between: "' '" | "', '" | "'-'" | "' - '" | "'/'" | "'_'"
@@ -57,7 +59,8 @@ part: "PARTITION BY" col " "?
 order: "ORDER BY" col
 """
 _DATED = """
-    | dated compared (date | "current_date" ("-"|"+") "INTERVAL" num (" DAY"|" WEEK"|" MONTH"|" YEAR"|" HOUR") | "current_date" | dated)"""
+    | dated compared (date | "current_date" (("-"|"+") "INTERVAL" num unit)? | dated)
+unit: " DAY" | " WEEK" | " MONTH" | " YEAR" | " HOUR\""""
 _DATED_NO_DATE = _DATED.replace("date | ", "", 1)
 _DATES = """
     | ("year"|"month"|"quarter"|"day"|"hour"|"week") "(" dated ")"
@@ -171,7 +174,7 @@ def _argument(field: str, info: FieldInfo, rules: dict[str, str]) -> str | None:
 _RULE_OF = {
     "table": "table", "source": "source", "resource": "resource", "query": "query", "store": "store",
     "column": "column", "new_column": "new_column", "new_table": "new_table", "new_store": "new_store", "value": "lit",
-    "file": "file", "new_file": "string", "location": "string", "snapshot": "snapshot", "new_snapshot": "name",
+    "file": "file", "new_file": "string", "location": "name", "snapshot": "snapshot", "new_snapshot": "name",
     "scheduled": "task", "zone": "zone",
 }  # fmt: skip
 
@@ -179,7 +182,7 @@ _RULE_OF = {
 def _value(field: str, kind: str | None, annotation: Any, rules: dict[str, str]) -> str | None:
     if field == "measures":
         named = '(":" name)?' if "name" in rules else ""
-        column = "col" if "col" in rules else '""'
+        column = "column" if "column" in rules else '""'
         return '"[" measure ("," measure)* "]"' if _measure(rules, column, named) else None
     if kind in ("expr", "where"):
         return '"\\"" sql "\\""' if "col" in rules else None

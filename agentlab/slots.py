@@ -207,6 +207,7 @@ _LETTER = {
 def _encode_amount(value: str, linked: Linked) -> str:
     """`90 days`: a number of the intent, or a digit where it says "a week"."""
     number, unit = value.split()
+    unit = next((known for known in (*UNITS, *SIZES) if known.lower().rstrip("s") == unit.lower().rstrip("s")), unit)
     try:
         return f"{_literal(number, linked, 'n')} {unit}"
     except PlanError:
@@ -327,7 +328,7 @@ def _spaced(sql: str, whole: bool) -> str:
     """
     if whole and sql.startswith("NOT(") and _closing(sql, 3) == len(sql) - 1:
         sql = f"{sql[3:]} IS NOT TRUE"
-    sql = re.sub(r" (AND|OR|WHEN|THEN|ELSE)(?=[a-z0-9(]|NOT|NULL)", r" \1 ", sql)
+    sql = re.sub(r" (AND|OR|WHEN|THEN|ELSE|BETWEEN)(?=[a-z0-9(]|NOT|NULL)", r" \1 ", sql)
     return re.sub(r" {2,}", " ", _SQL_SLOT.sub(r" \g<0> ", sql)).strip()
 
 

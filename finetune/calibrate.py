@@ -71,10 +71,7 @@ def told(model: Qwen, requests: list[tuple[Request, Plan]]) -> Iterator[Told]:
     for request, wanted in requests:
         with tempfile.TemporaryDirectory() as root:
             plan = agent.plan(request.text, request.lab.view(), Held(request.lab, Path(root)))
-        if wanted.abstention:
-            right = plan.abstention is not None
-        else:
-            right = plan.to_calls() == wanted.to_calls()
+        right = plan.abstention is not None if wanted.abstention else plan.to_calls() == wanted.to_calls()
         yield Told(plan.confidence, right, plan.status == "act", wanted.status == "act", len(wanted.actions))
 
 

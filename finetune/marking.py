@@ -232,7 +232,7 @@ def _round(form: _Form, node: exp.Expr) -> str:
 
 
 def _between(form: _Form, node: exp.Expr) -> str:
-    unit = str(node.args["unit"].this if "unit" in node.args and node.args["unit"] else "day").strip("'").lower()
+    unit = str(node.args["unit"].this if node.args.get("unit") else "day").strip("'").lower()
     return f"date_diff('{unit}',{form.value(node.expression)},{form.value(node.this)})"
 
 

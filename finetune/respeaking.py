@@ -17,8 +17,8 @@ from agentlab.linking import Index, parts, spoken
 from agentlab.slots import COLUMN, LITERAL
 from agentlab.view import View
 from finetune import scenes, speech
-from finetune.speaking import Calls
 from finetune.scenes import SHORT, SOURCES, STORES, made_up, random_value, styled
+from finetune.speaking import Calls
 from finetune.written import Mention, Request, WrittenLab, shown, spelt
 
 #: What tells two columns of one sort apart.
@@ -42,7 +42,7 @@ _MARKED = re.compile("\x01(?P<column>[^\x02]*)\x02|\x03(?P<literal>[^\x04]*)\x04
 _ISO = re.compile(r"\d{4}-\d\d-\d\d")
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _TASK = re.compile(r"(.*) (refresh|pull)")
-_SPAN = re.compile(r"\d+ [a-zA-Z]+")
+_SPAN = re.compile(r"(\d+) ([a-zA-Z]+)")
 
 
 class Unfit(ValueError):
@@ -181,6 +181,9 @@ class Resaid:
                 self.literals[old], self.sayings[old] = new, said
         values = {v for schema in self.lab.values.values() for listed in schema.values() for v in listed}
         for value, said in braced.items():
+            if r.random() < 0.6 and (other := self._other_amount(value, said)):
+                self.literals[value], self.sayings[value] = other
+                continue
             if value in known or value in self.literals or _ISO.fullmatch(value) or _NUMBER.fullmatch(value):
                 continue
             if value in in_plan["new"]:
@@ -193,6 +196,50 @@ class Resaid:
                 self.literals[value] = new
                 self.sayings[value] = speech.quoted(r, new) if said[:1] in "'\"`" else new
 
+    def _other_amount(self, value: str, said: str) -> tuple[str, str] | None:
+        """Another length of time, size or hour for one that is said in digits: the value, and how it is said."""
+        r = self.r
+        if (span := _SPAN.fullmatch(value)) and re.match(rf"{span[1]}(?!\d)", said):
+            new = str(
+                r.choice(
+                    [
+                        2,
+                        3,
+                        4,
+                        5,
+                        6,
+                        7,
+                        10,
+                        12,
+                        14,
+                        15,
+                        18,
+                        20,
+                        24,
+                        25,
+                        30,
+                        36,
+                        40,
+                        45,
+                        50,
+                        60,
+                        80,
+                        90,
+                        100,
+                        120,
+                        180,
+                        250,
+                        365,
+                        500,
+                    ]
+                )
+            )
+            return f"{new} {span[2]}", new + said[len(span[1]) :]
+        if (clock := re.search(r"\d\d:\d\d", value)) and clock[0] in said:
+            new = f"{r.randint(0, 23):02d}:{r.choice(['00', '00', '15', '30', '45'])}"
+            return value.replace(clock[0], new), said.replace(clock[0], new)
+        return None
+
     def _new_numbers(self, numbers: list[str], braced: dict[str, str], fractions: set[str]) -> None:
         r, made = self.r, []
         for old in numbers:
@@ -200,7 +247,7 @@ class Resaid:
             if (
                 old in fractions
                 or (not re.search(r"\d", said) and value < 13)
-                or re.search(r"[\w]\d|\d[^\d.,\s%km]", said)
+                or re.search(r"[^\W\d]\d|\d[^\d.,\s%km]", said)
             ):
                 return
             if 1950 <= value <= 2050 and value == int(value):
@@ -293,7 +340,7 @@ class Resaid:
             return value if text is None or name == "fraction" else (float(text) if "." in text else int(text))
         if kind in ("expr", "where"):
             return _MARKED.sub(self._map_mark, value)
-        if kind == "value" or name in ("since", "until"):
+        if kind in ("value", "span", "size", "when") or name in ("since", "until"):
             return self.literals.get(value, value)
         if task := _TASK.fullmatch(value):
             if value in self.names:
@@ -318,7 +365,7 @@ class Resaid:
             if said.lower() == value.lower():
                 return new.lower() if said.islower() and r.random() < 0.5 else new
             return speech.quoted(r, new) if said[:1] in "'\"`" else r.choice([new, new, new.lower()])
-        if task := _TASK.fullmatch(value):
+        if _TASK.fullmatch(value):
             new = self._map("task", "text", value)
             return (
                 said

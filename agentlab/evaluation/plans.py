@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from croniter import croniter
 
@@ -81,13 +82,13 @@ def cron_fires(when: str) -> list[float]:
     return fires(cron_of(when))
 
 
-def fires(cron: str) -> list[float]:
-    """The next moments of a cron line, in seconds since 1970, from the beginning of 2026.
+def fires(cron: str, zone: str | None = None) -> list[float]:
+    """The next moments of a cron line in a time zone (UTC if none), in seconds since 1970, from the beginning of 2026.
 
     >>> fires("0 2 * * *") == fires("00 02 */1 * *")
     True
     """
-    moments = croniter(cron, _START)
+    moments = croniter(cron, _START.astimezone(ZoneInfo(zone)) if zone else _START)
     return [moments.get_next(float) for _ in range(MOMENTS)]
 
 

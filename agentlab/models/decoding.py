@@ -174,7 +174,7 @@ class Decoder:
         return logits
 
     def _choose(self, logits: torch.Tensor, matcher: LLMatcher, shunned: int | None) -> tuple[int, float, float | None]:
-        """The likeliest allowed token but `shunned`, its log-probability among them, and its lead; None: the only one."""
+        """The likeliest allowed token but `shunned`, its log-probability, and its lead; None if it is the only one."""
         bits = np.unpackbits(np.frombuffer(matcher.compute_bitmask(), np.uint8), bitorder="little")[: self._size]
         allowed = torch.from_numpy(np.flatnonzero(bits))
         if matcher.is_error() or not len(allowed):

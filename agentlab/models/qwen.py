@@ -36,8 +36,8 @@ _RENDERINGS: dict[str, type[Rendering]] = {"tools": Tools, "slots": Slots}
 class Qwen:
     """A checkpoint by folder or hub id. Its config says how it wants to be asked: `"agentlab": {"rendering": "slots"}`.
 
-    There, `goes_on_from` is the probability that one more action needs, and `asks_below` the confidence below which a plan
-    becomes a question; both were measured on held-out wordings (`finetune/calibrate.py`).
+    There, `goes_on_from` is the probability that one more action needs, and `asks_below` the confidence below which a
+    plan becomes a question; both were measured on held-out wordings (`finetune/calibrate.py`).
 
     Where the hub can't be reached, its id is looked for in the Hugging Face cache only. A LabError says what is missing
     or doesn't fit; nothing but safetensors is read, and no code of a checkpoint runs. `most_tokens` is the longest
