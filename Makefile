@@ -3,13 +3,14 @@
 PYTHON ?= python3
 LAB ?= demo-lab
 PLANS ?= 100000
+MINUTES ?= 60
 
 PY := .venv/bin/python
 INSTALLED := .venv/.installed
 ON_BOTH := $(addprefix tests/test_,$(addsuffix .py,compile spark sparkqueries checks conversion engine))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-spark test-spark-local bench-data lint fuzz-plans accuracy lab
+.PHONY: help setup demo test test-spark test-spark-local bench-data lint fuzz-plans accuracy train-offline lab
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +44,11 @@ fuzz-plans: $(INSTALLED) ## PLANS plans by chance from the real grammar, on live
 
 accuracy: $(INSTALLED) ## how often plans end in the right state, beside baselines; make accuracy ARGS='--limit 20' is quick
 	$(PY) -m finetune.accuracy $(ARGS)
+
+train-offline: $(INSTALLED) ## an offline model from random weights on one CPU thread, in MINUTES
+	$(PY) -m finetune.examples finetune/out/data --size 200000
+	OMP_NUM_THREADS=1 $(PY) -m finetune.pretrain finetune/out/data finetune/out/run --minutes $(MINUTES) --muon 0.01 --word-dropout 0.04
+	$(PY) -m finetune.calibrate finetune/out/run/model --write
 
 lab: $(INSTALLED) ## JupyterLab on the first notebook
 	$(PY) -m jupyterlab notebooks/00_quickstart.ipynb

@@ -53,7 +53,7 @@ _TOKEN = re.compile(
       |\b{_PAST}{_HOUR}\b(?!:)(?:\s{_PART_OF_DAY}\b)?
       |\b{_HOUR}(?:\s(?:fifteen|thirty|forty-five))?\s(?:o'clock|sharp|{_PART_OF_DAY})\b(?:\s{_PART_OF_DAY}\b)?
       |\b(?:noon|midnight|midday)\b)
-  | (?P<number>(?<!\w)(?<!\w\.)[-−]?(?:\d{{1,3}}(?:,\d{{3}})+|\d+)(?:\.\d+)?(?:\s?(?:k|m|thousand|million)\b)?
+  | (?P<number>(?<!\w)(?<!\w\.)[-−]?(?:\d{{1,3}}(?:,\d{{3}})+|\d+)(?:\.\d+)?(?:\s?(?:k|thousand|million)\b|m\b)?
       (?:(?!\w)|(?={_UNIT}))
       |\b{_NUMBER_WORD}(?:[\s-]{_NUMBER_WORD})*\b)
   | (?P<address>[\w.+-]*@[\w-]+(?:\.\w+)+\b|https?://\S+|(?<!\w)\.[a-z]\w{{1,4}}\b|\bn/a\b)

@@ -5,6 +5,7 @@ Only what the prompt shows can be named: every table, column, source, store and 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Iterable, Mapping
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -61,7 +62,6 @@ order: "ORDER BY" col
 _DATED = """
     | dated compared (date | "current_date" (("-"|"+") "INTERVAL" num unit)? | dated)
 unit: " DAY" | " WEEK" | " MONTH" | " YEAR" | " HOUR\""""
-_DATED_NO_DATE = _DATED.replace("date | ", "", 1)
 _DATES = """
     | ("year"|"month"|"quarter"|"day"|"hour"|"week") "(" dated ")"
     | "date_diff('" ("day"|"hour"|"minute"|"week"|"month"|"year") "'," dated "," (dated|"current_date") ")\""""
@@ -71,8 +71,12 @@ _DAYNAME = """ | ("dayname"|"monthname") "(" dated ")" | "date_trunc('month'," d
 def _sql(rules: dict[str, str]) -> str:
     """The part of the grammar for SQL, with the columns that there are."""
     dated = "dated" in rules
+    # A number that the intent doesn't have isn't wanted.
+    told = _SQL if "num" in rules else _SQL.replace("| num ", "").replace("(num|/[0-9]/)", "/[0-9]/")
+    compared = _DATED if "date" in rules else _DATED.replace("date | ", "", 1)
+    compared = compared if "num" in rules else compared.replace('"INTERVAL" num', '"INTERVAL" /[1-9]/')
     return (
-        _SQL.replace(" DATED", (_DATED if "date" in rules else _DATED_NO_DATE) if dated else "")
+        told.replace(" DATED", compared if dated else "")
         .replace(" DATES", _DATES if dated else "")
         .replace(" DAYNAME", _DAYNAME if dated else "")
     )
@@ -105,10 +109,7 @@ def _terminals(linked: Linked, types: Mapping[str, Container[str]]) -> dict[str,
     name = " | ".join(m for m in (marks["v"], marks["w"], f"({ends}) ({ends})" if ends else "") if m)
     if name:
         rules["name"] = name
-    if marks["n"]:
-        rules["num"] = marks["n"]
-    else:
-        rules["num"] = "/[0-9]/"
+    rules["num"] = marks["n"]
     rules["date"] = marks["d"]
     rules["time"] = marks["h"]
     for rule, kind in (("table", "t"), ("source", "s"), ("resource", "r"), ("query", "q"), ("zone", "z")):
@@ -130,17 +131,21 @@ def _terminals(linked: Linked, types: Mapping[str, Container[str]]) -> dict[str,
     rules["column"] = " | ".join([*linked.of("c"), *(new if marks["c"] else [])])
     # A source's columns aren't in the prompt.
     rules["field"] = " | ".join([*linked.of("c"), *new])
-    rules["lit"] = " | ".join(x for x in ("num", *linked.of("d"), *new, '"true"', '"false"') if x)
+    rules["lit"] = " | ".join(x for x in (*linked.of("n"), *linked.of("d"), *new, '"true"', '"false"') if x)
     return {rule: body for rule, body in rules.items() if body}
 
 
 def _new_names(linked: Linked, kind: str) -> list[str]:
     """What a new thing may be called: a text or words of the intent, but not merely the word for what it is."""
     words = linked.of("w")
+    texts = linked.of("v")
+    if kind == "column":
+        # `staging.best` is a table's name.
+        texts = [slot for slot in texts if not re.fullmatch(r"[A-Za-z_]\w*\.[A-Za-z_]\w*", linked.slots[slot])]
     telling = [slot for slot in words if canonical(linked.slots[slot]) != kind]
     ends = " | ".join(linked.spans)
     spans = [f"({ends}) ({ends})"] if ends else []
-    return [*linked.of("v"), *telling, *spans]
+    return [*texts, *telling, *spans]
 
 
 def _action(name: str, cls: type[Action], rules: dict[str, str]) -> str | None:
@@ -191,7 +196,8 @@ def _value(field: str, kind: str | None, annotation: Any, rules: dict[str, str])
     if field == "task":
         return "task" if "task" in rules else None
     if kind in _AMOUNTS:
-        return f"(num | /[1-9]/) ({_words(f' {unit}' for unit in _AMOUNTS[kind])})"
+        count = "(num | /[1-9]/)" if "num" in rules else "/[1-9]/"
+        return f"{count} ({_words(f' {unit}' for unit in _AMOUNTS[kind])})"
     if kind == "pattern":
         return f"({_words(PATTERNS)}{' | string' if 'string' in rules else ''})"
     if field == "separator":
@@ -220,24 +226,25 @@ def _measure(rules: dict[str, str], column: str, named: str) -> bool:
 def _when(rules: dict[str, str]) -> str:
     period = f"({_words(PERIODS)})"
     at = '(" at" time)?' if "time" in rules else ""
-    return f'({period} {at} | "every" num (" minutes"|" hours"))'
+    every = ' | "every" num (" minutes"|" hours")' if "num" in rules else ""
+    return f"({period} {at}{every})"
 
 
 def _plain(field: str, annotation: Any, rules: dict[str, str]) -> str | None:
     if field in ("since", "until"):
         return "date" if "date" in rules else None
     if field == "fraction":
-        return 'num "%"'
+        return 'num "%"' if "num" in rules else None
     if field in ("min", "max"):
-        return '(num | "0")'
+        return '(num | "0")' if "num" in rules else '"0"'
     if field == "version":
-        return '(num | "-1")'
+        return '(num | "-1")' if "num" in rules else '"-1"'
     if choices := options(annotation):
         return f"({_words(choices)})"
     base = _bare(annotation)
     if base is bool:
         return '("true" | "false")'
-    return "num" if base in (int, float) else None
+    return "num" if base in (int, float) and "num" in rules else None
 
 
 def _members(annotation: Any) -> list[Any]:
