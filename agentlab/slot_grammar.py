@@ -38,8 +38,9 @@ _NEVER = {"question", "reason", "kind", "seed", "other_column"}
 _SQL = r"""
 sql: conj (" OR" conj)*
 conj: pred (" AND" pred)*
-pred: value | number compared number | col compared lit | col " IS NULL" | col " IS NOT NULL"
-    | (col | number | textual) " NOT"? " IN(" lit ("," lit)* ")" | (col | number) " BETWEEN" lit " AND" lit | "NOT(" sql ")" | "(" sql ")"
+pred: value | number compared number | col compared (lit | col) | col " IS NULL" | col " IS NOT NULL"
+    | (col | number | textual) " NOT"? " IN(" lit ("," lit)* ")" | (col | number) " BETWEEN" lit " AND" lit
+    | "NOT(" sql ")" | "(" sql ")"
     | ("contains"|"starts_with"|"ends_with") "(" text "," lit ")" | textual ("="|"!=") lit DATED
 compared: ">" | "<" | ">=" | "<=" | "=" | "!="
 value: number | text | "CASE" (" WHEN" sql " THEN" chosen)+ " ELSE" chosen " END"
