@@ -209,3 +209,47 @@ def test_a_layout_of_a_table_is_kept_only_if_faster(lab: Lab):
 
 def test_what_nothing_measures_is_said(lab: Lab):
     assert "no saved query" in act(lab, call("recommend", table="staging.orders")).message
+
+
+class Several(Scripted):
+    """A model that can think of several plans, as the offline one can."""
+
+    tries = 3
+
+
+def test_the_next_likely_plan_is_taken_when_the_best_cannot_run(lab: Lab):
+    wrong = [call("fill", table="staging.orders", column="paid", value="none")]
+    right = [call("fill", table="staging.orders", column="city", value="none")]
+    model = Several([wrong, wrong, right])
+    plan = Agent(None, model).plan("do it", lab.view(), lab.catalog)
+    assert plan.actions[0].arguments()["column"] == "city"
+    assert [ask.tried for ask in model.asks] == [0, 1, 2]
+
+
+def test_where_no_plan_can_run_the_fault_of_the_best_is_told(lab: Lab):
+    wrong = [[call("rename", table=f"staging.none{n}", column="id", to="x")] for n in range(4)]
+    model = Several(wrong)
+    plan = Agent(None, model).plan("do it", lab.view(), lab.catalog)
+    assert isinstance(plan.abstention, Clarify) and "staging.none0" in plan.abstention.question
+    assert len(model.asks) == 4
+
+
+def test_a_name_that_is_nowhere_is_asked_about(lab: Lab):
+    model = Scripted([[call("fill", table="staging.orders", column="paid", method="mean")]] * 2)
+    plan = Agent(None, model).plan("fill blood_pressure with the mean", lab.view(), lab.catalog)
+    assert isinstance(plan.abstention, Clarify) and "blood_pressure" in plan.abstention.question
+
+
+@pytest.mark.parametrize(
+    "said", ["fill paid_amount with the mean", "mean for paid, see notes/old_file.txt", "paid -> new_paid"]
+)
+def test_a_name_like_one_that_is_here_or_in_the_plan_is_not(lab: Lab, said: str):
+    model = Scripted([[call("rename", table="staging.orders", column="paid", to="new_paid")]])
+    assert Agent(None, model).plan(said, lab.view(), lab.catalog).status == "act"
+
+
+def test_a_plan_below_the_models_own_measure_becomes_a_question(lab: Lab):
+    model = Scripted([[call("limit", table="staging.orders", n=2)]])
+    model.asks_below = 1.1
+    plan = Agent(None, model).plan("do it", lab.view(), lab.catalog)
+    assert isinstance(plan.abstention, Clarify) and "limit(table='staging.orders', n=2)" in plan.abstention.question

@@ -5,7 +5,9 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from transformers import Qwen2ForCausalLM
 
 from agentlab.actions import ACTIONS
 from agentlab.errors import PlanError
@@ -14,6 +16,7 @@ from agentlab.plan import Plan
 from agentlab.prompts import Ask
 from agentlab.view import View
 from finetune import examples, intents, pretrain, scenes, speaking, tokenizer
+from finetune.written import corpus
 
 AUTHORS = sorted((Path(intents.__file__).parent / "phrasings").glob("*.yaml"))
 PARTS = ("cond.", "with.", "expr.", "connect", "wrap")
@@ -72,12 +75,13 @@ def test_the_recipe_ends_in_a_checkpoint_that_plans(tmp_path: Path) -> None:
     out.mkdir()
     made = tokenizer.build(1400, scenes_=60)
     made.save_pretrained(data)
-    examples.write(data / "train.npz", made, 120, seed=1)
-    examples.write(data / "dev.npz", made, 40, seed=2, unseen=True)
-    pretrain.train(
-        Namespace(data=data, out=out, minutes=5, steps=3, init=None, width=32, layers=1, rate=1e-3, muon=0.01,
-                  batch=1500, threads=1, seed=0)
-    )  # fmt: skip
+    requests = corpus()
+    examples.write(data / "train.npz", made, 120, 1, requests, 0.5)
+    examples.write(data / "dev.npz", made, 40, 2, [q for q in requests if examples.held_out(q)], 1.0)
+    examples.write(data / "templates.npz", made, 20, 2, requests, 0.0, unseen=True)
+    options = Namespace(data=data, out=out, minutes=5, steps=3, init=None, width=32, layers=1, rate=1e-3, muon=0.01,
+                        batch=1500, threads=1, seed=0, falls_over=0.5, word_dropout=0.1)  # fmt: skip
+    pretrain.train(options)
     model = Qwen(out / "model")
     assert model.rendering.name == "slots"
     view = View(tables={"staging.orders": {"id": "int", "status": "text"}})
@@ -87,3 +91,30 @@ def test_the_recipe_ends_in_a_checkpoint_that_plans(tmp_path: Path) -> None:
         return  # Three steps teach little: an answer that contradicts itself is a fault that is said.
     assert isinstance(plan, Plan)
     assert set(plan.agents) <= {"transformation"}
+
+
+def test_a_model_keeps_what_it_knew_in_another_tokenizer() -> None:
+    old, new = tokenizer.build(1400, scenes_=20), tokenizer.build(1500, scenes_=40)
+    model = Qwen2ForCausalLM(pretrain.shape(old, 32, 1))
+    before = model.get_input_embeddings().weight.detach().clone()
+    tokenizer.carried(model, old, new)
+    after = model.get_input_embeddings().weight
+    known, now = old.get_vocab(), new.get_vocab()
+    assert len(after) == len(new)
+    assert all(torch.equal(after[now[mark]], before[known[mark]]) for mark in ("<c0>", "rename:", "<|im_end|>"))
+    fresh = next(token for token in now if token not in known and old.encode(new.decode([now[token]])))
+    pieces = old.encode(new.decode([now[fresh]]), add_special_tokens=False)
+    assert torch.allclose(after[now[fresh]], before[pieces].mean(0))
+
+
+def test_words_are_dropped_from_prompts_only() -> None:
+    made = tokenizer.build(1400, scenes_=20)
+    ids = torch.tensor([made.encode("rename the price<c0> now\n: price price", add_special_tokens=False)])
+    labels = torch.full_like(ids, -100)
+    labels[0, -3:] = ids[0, -3:]
+    torch.manual_seed(0)
+    plain = pretrain.plain_words(made)
+    dropped, same = pretrain.without_words((ids, labels), plain, 1.0)
+    assert same is labels
+    assert not plain[dropped[0, :-3]].any() and torch.equal(dropped[0, -3:], ids[0, -3:])
+    assert made.get_vocab()["<c0>"] in dropped[0].tolist()

@@ -199,3 +199,67 @@ def test_a_city_alone_is_no_time_zone() -> None:
 def test_a_range_of_two_numbers_with_dots_between_is_two_numbers() -> None:
     linked = link("between 0.5..20", Index(FILES))
     assert [linked.slots[slot] for slot in linked.of("n")] == ["0.5", "20"]
+
+
+@pytest.mark.parametrize(
+    ("said", "clock"),
+    [
+        ("run it at half past four", "04:30"),
+        ("at a quarter to seven in the evening", "18:45"),
+        ("seven in the morning, please", "07:00"),
+        ("five thirty in the morning", "05:30"),
+        ("every day at 7", "07:00"),
+        ("at noon", "12:00"),
+        ("twenty past nine at night", "21:20"),
+    ],
+)
+def test_hours_are_read_in_words(said: str, clock: str) -> None:
+    linked = link(said, INDEX)
+    assert [linked.slots[slot] for slot in linked.of("h")] == [clock]
+
+
+def test_a_range_is_no_hour() -> None:
+    assert not link("keep scores from 10 to 12, or between five to seven", INDEX).of("h")
+
+
+def test_a_year_may_be_its_first_day() -> None:
+    linked = link("what came since 2024", INDEX)
+    assert linked.text == "what came<w0> since<w1> <n0> <d0>".replace(" <", "<")
+    assert linked.slots["<d0>"] == "2024-01-01"
+
+
+def test_metres_are_no_millions() -> None:
+    assert link("levels of 20 m or more, 5k rows, 2m rows", INDEX).slots["<n0>"] == "20"
+    assert [link("5k rows, 2m rows", INDEX).slots[f"<n{i}>"] for i in (0, 1)] == ["5000", "2000000"]
+
+
+@pytest.mark.parametrize(
+    ("said", "column"),
+    [
+        ("the customer's name", "cust_nm"),
+        ("how heavy it is", "weight_kg"),
+        ("what was captured", "capture_ts"),
+        ("by battery", "batt_v"),
+    ],
+)
+def test_kindred_words_are_candidates(said: str, column: str) -> None:
+    index = Index(
+        View(tables={"t": {"cust_nm": "text", "weight_kg": "float", "capture_ts": "timestamp", "batt_v": "float"}})
+    )
+    linked = link(said, index)
+    assert column in [linked.slots[slot] for slot in linked.of("c") if slot in linked.text]
+
+
+def test_a_word_that_names_a_table_may_mean_its_column_too() -> None:
+    index = Index(View(tables={"wind": {"wind_speed": "float", "taken": "date"}}))
+    assert link("fill the wind", index).text == "fill<w0> the wind<w1><t0> ~<c0>"
+
+
+def test_the_place_of_a_new_table_is_shown() -> None:
+    assert link("put it into staging.best", INDEX).text.endswith("into staging.<v0>")
+
+
+def test_names_may_begin_with_small_words() -> None:
+    linked = link("a copy called before audit", INDEX)
+    first, last = linked.of("w")[-2:]
+    assert linked.phrase(first, last) == "before audit"

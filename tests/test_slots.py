@@ -210,3 +210,20 @@ def test_amounts_names_and_choices_are_written_read_and_in_the_grammar(  # type:
     answer = encode([{"name": name, "arguments": arguments}], linked)
     assert decode(answer, linked) == [{"name": name, "arguments": arguments}]
     assert matcher(grammar(linked, None, KEPT.types()), answer), answer
+
+
+def test_a_tables_name_is_no_name_for_a_column() -> None:
+    linked = link("put price plus 1 into staging.best as worth_it", index_of(VIEW))
+    prompt_text(linked, VIEW, None)
+    rules = grammar(linked, None, VIEW.types())
+    (new_column,) = [line for line in rules.splitlines() if line.startswith("new_column:")]
+    best, worth = [slot for slot in linked.of("v") if "best" in linked.slots[slot] or "worth" in linked.slots[slot]]
+    alone = new_column.partition("(")[0]
+    assert worth in alone and best not in alone
+
+
+def test_without_a_number_in_the_intent_no_plan_has_one() -> None:
+    linked = link("pull everything, keep it", index_of(VIEW))
+    prompt_text(linked, VIEW, None)
+    rules = grammar(linked, None, VIEW.types())
+    assert "num" not in [line.split(":")[0] for line in rules.splitlines()] and '" limit="' not in rules

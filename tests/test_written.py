@@ -120,9 +120,23 @@ def test_a_plan_that_does_not_fit_its_lab_is_told(written: Writes, requests: str
     assert fault in "; ".join(problems(request))
 
 
-def test_the_corpus_has_only_what_fits(written: Writes, tmp_path: Path) -> None:
-    written('- keep {7}\n  limit(table="ships", n=5)\n- keep {5} ships\n  limit(table="ships", n=5)\n')
-    assert [request.text for request in corpus(tmp_path)] == ["keep 5 ships"]
+def test_every_written_request_fits_its_lab() -> None:
+    requests = corpus()
+    assert len([request for request in requests if not request.writer.endswith("*")]) > 10_000
+    assert [f"{q.writer}:{q.line}: {told}" for q in requests for told in problems(q)] == []
+
+
+def test_a_rewording_names_what_its_request_names(tmp_path: Path) -> None:
+    (tmp_path / "written").mkdir()
+    (tmp_path / "reworded").mkdir()
+    lab = '== harbour\ntable ships: name text; n int\n\n- keep {5} ships\n  limit(table="ships", n=5)\n'
+    (tmp_path / "written" / "ann.txt").write_text(lab)
+    others = ["4| the first {5|five} will do", "4| just {7}", "9| {5} of nothing", "4| keep {5} ships"]
+    (tmp_path / "reworded" / "ann.txt").write_text("\n".join(others))
+    assert [(q.writer, q.text) for q in corpus(tmp_path / "written")] == [
+        ("ann", "keep 5 ships"),
+        ("ann*", "the first five will do"),
+    ]
 
 
 @pytest.mark.parametrize(
