@@ -32,6 +32,8 @@ _INFERRED = {
     "retain": {"table", "column"}, "unschedule": {"task"}, "pause": {"task"}, "resume": {"task"}, "resize": {"store"},
 }  # fmt: skip
 _MOST_ACTIONS = 8
+#: What only paths have: a folder, or a file's ending.
+_PATH = re.compile(r"/|\.(csv|tsv|txt|jsonl?|ndjson|parquet|xlsx?)(\.gz)?$", re.IGNORECASE)
 _NEVER = {"question", "reason", "kind", "seed", "other_column"}
 
 #: SQL by type: what is added is numbers, what is joined is text. A rule whose columns the prompt lacks is left out.
@@ -119,6 +121,8 @@ def _terminals(linked: Linked, types: Mapping[str, Container[str]]) -> dict[str,
     for rule, kind in (("file", "f"), ("snapshot", "p")):
         rules[rule] = " | ".join([*linked.of(kind), *new])
     rules["string"] = marks["v"]
+    paths = [slot for slot in linked.of("v") if _PATH.search(linked.slots[slot])]
+    rules["path"] = " | ".join([*linked.of("f"), *paths])
     rules["store"] = " | ".join([*linked.of("o"), *new])
     rules["task"] = " | ".join([*linked.of("k"), *linked.of("o"), *new])
     made = ['"@" name'] if name and marks["c"] else []
@@ -131,7 +135,8 @@ def _terminals(linked: Linked, types: Mapping[str, Container[str]]) -> dict[str,
         rules[rule] = " | ".join([*_new_names(linked, kind), *known])
     rules["column"] = " | ".join([*linked.of("c"), *(new if marks["c"] else [])])
     # A source's columns aren't in the prompt.
-    rules["field"] = " | ".join([*linked.of("c"), *new])
+    fields = [slot for slot in (*linked.of("v"), *linked.of("w")) if not _PATH.search(linked.slots[slot])]
+    rules["field"] = " | ".join([*linked.of("c"), *fields, *(f"({ends}) ({ends})" for _ in fields[:1] if ends)])
     rules["lit"] = " | ".join(x for x in (*linked.of("n"), *linked.of("d"), *new, '"true"', '"false"') if x)
     return {rule: body for rule, body in rules.items() if body}
 
@@ -180,7 +185,7 @@ def _argument(field: str, info: FieldInfo, rules: dict[str, str]) -> str | None:
 _RULE_OF = {
     "table": "table", "source": "source", "resource": "resource", "query": "query", "store": "store",
     "column": "column", "new_column": "new_column", "new_table": "new_table", "new_store": "new_store", "value": "lit",
-    "file": "file", "new_file": "string", "location": "name", "snapshot": "snapshot", "new_snapshot": "name",
+    "file": "file", "new_file": "path", "location": "name", "snapshot": "snapshot", "new_snapshot": "name",
     "scheduled": "task", "zone": "zone",
 }  # fmt: skip
 

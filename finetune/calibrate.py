@@ -1,9 +1,9 @@
-"""How sure must the model be? Two thresholds, chosen on written requests of labs that training never saw.
+"""How sure must the model be? Three thresholds, chosen on written requests of labs that training never saw.
 
     python -m finetune.calibrate CHECKPOINT [--size 400] [--write]
 
-`goes_on_from` is the probability that one more action needs; `asks_below` the confidence below which a plan becomes a
-question. Requests are planned as in serving, grammar, rules and second thoughts included, and a plan is right when it
+`goes_on_from` is the probability that one more action needs, `declines_from` that which asking or refusing needs, and
+`asks_below` the confidence below which a plan becomes a question. Requests are planned as in serving, grammar, rules and second thoughts included, and a plan is right when it
 equals the writer's. `--write` puts the chosen ones into the checkpoint's config.
 """
 
@@ -30,7 +30,8 @@ from finetune.examples import held_out
 from finetune.marking import Unsayable
 from finetune.written import Held, Request, corpus, shown, spelt
 
-GOES_ON = (0.0, 0.5, 0.6, 0.7, 0.8)
+DECLINES = (0.35, 0.5, 0.65)
+GOES_ON = (0.0, 0.5, 0.7)
 #: Of the plans that would have been right, at most this share may become questions.
 MOST_NEEDLESS = 0.04
 
@@ -104,11 +105,20 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     model, requests = Qwen(options.checkpoint), known(options.size)
-    found: dict[float, list[Told]] = {}
+    model._decoder.sure = 0.5
+    by_declines: dict[float, list[Told]] = {}
+    for threshold in DECLINES:
+        model._decoder.declines_from = threshold
+        by_declines[threshold] = list(told(model, requests))
+        print(f"asking or refusing from {threshold}: {shares(by_declines[threshold])}", flush=True)
+    declines = max(by_declines, key=lambda t: sum(row.right for row in by_declines[t]))
+    model._decoder.declines_from = declines
+    found = {0.5: by_declines[declines]}
     for threshold in GOES_ON:
         model._decoder.sure = threshold
-        found[threshold] = list(told(model, requests))
-        print(f"one more action from {threshold:.1f}: {shares(found[threshold])}", flush=True)
+        if threshold not in found:
+            found[threshold] = list(told(model, requests))
+        print(f"one more action from {threshold}: {shares(found[threshold])}", flush=True)
     best = max(found, key=lambda t: (sum(row.right for row in found[t]), t))
     floor = asks_below(found[best])
     after = [
@@ -119,9 +129,9 @@ def main() -> None:
     if options.write:
         path = options.checkpoint / "config.json"
         config = json.loads(path.read_text())
-        config["agentlab"] |= {"goes_on_from": best, "asks_below": floor}
+        config["agentlab"] |= {"goes_on_from": best, "declines_from": declines, "asks_below": floor}
         path.write_text(json.dumps(config, indent=2) + "\n")
-        print(f"{path}: goes_on_from = {best}, asks_below = {floor}")
+        print(f"{path}: goes_on_from = {best}, declines_from = {declines}, asks_below = {floor}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -89,7 +89,9 @@ class Decoder:
     """Decodes one answer at a time; calls from several threads wait for each other.
 
     `ends` are the tokens that end an answer. `stops` maps a token that goes on with one more action to the one that
-    ends here instead; it is taken unless the model gives going on at least the probability `sure`.
+    ends here instead; it is taken unless the model gives going on at least the probability `sure`. With the tokens
+    `declines` an answer begins that does nothing; one of them is taken if, and only if, all together have at least the
+    probability `declines_from` (None: as likely as any other token).
     """
 
     def __init__(
@@ -99,8 +101,11 @@ class Decoder:
         ends: Sequence[int],
         stops: Mapping[int, int] | None = None,
         sure: float = 0.0,
+        declines: Collection[int] = (),
+        declines_from: float | None = None,
     ) -> None:
         self.stops, self.sure = dict(stops or {}), sure
+        self.declines, self.declines_from = frozenset(declines), declines_from
         self.model = model
         self.ends = frozenset(ends)
         self.prefixes = Prefixes()
@@ -137,7 +142,7 @@ class Decoder:
         self.prefixes.keep([*prompt, *answer], cache)
         while not matcher.is_stopped():
             shunned = avoid.token if avoid and avoid.at == len(answer) else None
-            token, chance, lead = self._choose(logits, matcher, shunned)
+            token, chance, lead = self._choose(logits, matcher, shunned, first=not answer)
             if lead is not None:
                 choices.append((Doubt(len(answer), token, lead), chance))
             if token in self.ends:
@@ -173,7 +178,17 @@ class Decoder:
         logits: torch.Tensor = told.logits[0, -1]
         return logits
 
-    def _choose(self, logits: torch.Tensor, matcher: LLMatcher, shunned: int | None) -> tuple[int, float, float | None]:
+    def _decided(self, chances: torch.Tensor, allowed: torch.Tensor) -> torch.Tensor:
+        """The chances of the first token, those who act or those who decline left out."""
+        declining = torch.tensor([int(token) in self.declines for token in allowed])
+        if declining.all() or not declining.any() or self.declines_from is None:
+            return chances
+        declines = float(chances[declining].exp().sum()) >= self.declines_from
+        return chances.masked_fill(~declining if declines else declining, -math.inf)
+
+    def _choose(
+        self, logits: torch.Tensor, matcher: LLMatcher, shunned: int | None, first: bool = False
+    ) -> tuple[int, float, float | None]:
         """The likeliest allowed token but `shunned`, its log-probability, and its lead; None if it is the only one."""
         bits = np.unpackbits(np.frombuffer(matcher.compute_bitmask(), np.uint8), bitorder="little")[: self._size]
         allowed = torch.from_numpy(np.flatnonzero(bits))
@@ -182,6 +197,8 @@ class Decoder:
         chances = torch.log_softmax(logits[allowed].float(), dim=0)
         if shunned is not None and len(allowed) > 1:
             chances[allowed == shunned] = -math.inf
+        if first and self.declines_from is not None:
+            chances = self._decided(chances, allowed)
         best = int(chances.argmax())
         stop = self.stops.get(int(allowed[best]))
         if stop is not None and math.exp(float(chances[best])) < self.sure and (allowed == stop).any():

@@ -36,8 +36,9 @@ _RENDERINGS: dict[str, type[Rendering]] = {"tools": Tools, "slots": Slots}
 class Qwen:
     """A checkpoint by folder or hub id. Its config says how it wants to be asked: `"agentlab": {"rendering": "slots"}`.
 
-    There, `goes_on_from` is the probability that one more action needs, and `asks_below` the confidence below which a
-    plan becomes a question; both were measured on held-out wordings (`finetune/calibrate.py`).
+    There, `goes_on_from` is the probability that one more action needs, `declines_from` that which asking or refusing
+    needs, and `asks_below` the confidence below which a plan becomes a question; all three were measured on held-out
+    wordings (`finetune/calibrate.py`).
 
     Where the hub can't be reached, its id is looked for in the Hugging Face cache only. A LabError says what is missing
     or doesn't fit; nothing but safetensors is read, and no code of a checkpoint runs. `most_tokens` is the longest
@@ -65,7 +66,16 @@ class Qwen:
         sure = float(own.get("goes_on_from", 0.0))
         #: The confidence below which a plan is asked about instead of run.
         self.asks_below = float(own.get("asks_below", 0.0))
-        self._decoder = Decoder(self.model.eval(), self.tokenizer, self._ends(), self._stops(), sure)
+        declines = [self.tokenizer.get_vocab().get(word) for word in ("clarify:", "refuse:")]
+        self._decoder = Decoder(
+            self.model.eval(),
+            self.tokenizer,
+            self._ends(),
+            self._stops(),
+            sure,
+            [token for token in declines if token is not None],
+            own.get("declines_from"),
+        )
 
     @property
     def tries(self) -> int:
