@@ -450,3 +450,25 @@ def test_one_more_action_must_be_likely_enough():
     assert "\n" in model.tokenizer.decode(model.answer(prompt).tokens)
     model._decoder.sure = 1.1
     assert "\n" not in model.tokenizer.decode(model.answer(prompt).tokens)
+
+
+@pytest.mark.parametrize(("declines_from", "names"), [(0.0, {"clarify", "refuse"}), (1.1, set())])
+def test_declining_needs_its_own_probability(declines_from: float, names: set[str]):
+    model = load(None)
+    assert isinstance(model, Qwen)
+    model._decoder.declines_from = declines_from
+    plan = model.plan(Ask("do something nice with the amounts", None, SHOP))
+    told = {action.tool() for action in plan.actions} & {"clarify", "refuse"}
+    assert told <= names and bool(told) == bool(names)
+
+
+def test_the_next_likely_plans_differ_from_the_best(monkeypatch):
+    monkeypatch.setattr("agentlab.models.qwen._EVEN", 50.0)
+    model = load(None)
+    question = Ask("rename amount to total", None, SHOP)
+    best = model.plan(question)
+    others = [model.plan(replace(question, fault="it can't run", tried=tried)) for tried in (1, 2)]
+    assert all(str(plan) != str(best) for plan in others)
+    monkeypatch.setattr("agentlab.models.qwen._EVEN", 0.0)
+    with pytest.raises(PlanError, match="no other likely plan"):
+        model.plan(replace(question, fault="it can't run", tried=1))
