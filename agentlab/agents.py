@@ -88,7 +88,7 @@ class Agent:
         most = getattr(self.model, "tries", 1)
         for tried in range(1, most + 1):
             plan, more = self._try(replace(ask, fault=fault, tried=tried), entries)
-            if not more or most == 1:
+            if most == 1 or (not more and not any(action.tool() in _TAKES for action in plan.actions)):
                 return plan
         return first
 
@@ -106,6 +106,8 @@ class Agent:
         return settled(plan, issues), "; ".join(i.message for i in issues if i.severity in mendable)
 
 
+#: What takes something away is only done when it is the best plan, never instead of one that can't run.
+_TAKES = ("drop", "drop_columns", "restore", "retain", "unschedule", "quarantine")
 #: A name as only programs have them: `blood_pressure`.
 _SNAKE = re.compile(r"(?<![\w./@-])[A-Za-z][A-Za-z0-9]*(?:_[A-Za-z0-9]+)+(?![\w/@-]|\.\w)")
 

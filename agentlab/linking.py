@@ -49,7 +49,7 @@ _TOKEN = re.compile(
   | (?P<date>\bnew\syear(?:['’]?s)?(?:\sday)?,?\s\d{{4}}\b|\b\d{{4}}-\d\d?-\d\d?\b|\b{_MONTH}\s{_DAY},?\s\d{{4}}\b
       |\b{_DAY}\s{_MONTH},?\s\d{{4}}\b|\b{_MONTH}\s\d{{4}}\b)
   | (?P<time>\b\d{{1,2}}:\d\d(?:\s?[ap]\.?m\b\.?)?|\b\d{{1,2}}(?:\.\d\d)?\s?[ap]\.?m\b\.?
-      |\b\d{{1,2}}h(?:\d\d)?\b(?=\s|[,.;]|$)
+      |\b\d{{1,2}}h\d\d\b
       |\b{_PAST}{_HOUR}\b(?!:)(?:\s{_PART_OF_DAY}\b)?
       |\b{_HOUR}(?:\s(?:fifteen|thirty|forty-five))?\s(?:o'clock|sharp|{_PART_OF_DAY})\b(?:\s{_PART_OF_DAY}\b)?
       |\b(?:noon|midnight|midday)\b)
@@ -365,18 +365,17 @@ def _time(text: str) -> str | None:
     said = text.lower()
     if said in ("noon", "midday", "midnight"):
         return "00:00" if said == "midnight" else "12:00"
-    digits = [
-        HOUR_WORDS.get(n, 0) or int(n) for n in re.findall(rf"\d+|\b(?:{'|'.join(HOUR_WORDS)})\b", said) if n != "0"
-    ]
+    digits = [HOUR_WORDS.get(n) or int(n) for n in re.findall(rf"\d+|\b(?:{'|'.join(HOUR_WORDS)})\b", said)]
     hour, minute = (digits or [0])[0], digits[1] if len(digits) > 1 else 0
     if after := re.search(r"\b(fifteen|thirty|forty-five)\b", said):
         minute = {"fifteen": 15, "thirty": 30}.get(after[1], 45)
     if past := re.match(r"(half)\b|(?:a )?(quarter) (?:past|after|(to|before))\b|(five|ten|twenty) past\b", said):
         hour, minute = digits[-1], 30 if past[1] else 15 if past[2] else NUMBER_WORDS[past[4]]
         hour, minute = (hour - 1, 60 - minute) if past[3] else (hour, minute)
-    if re.search(r"\dp|\sp\.?m|afternoon|evening|night", said) and hour < 12:
+    night = "night" in said
+    if hour < 12 and (re.search(r"\dp|\sp\.?m|afternoon|evening", said) or (night and hour > 5)):
         hour += 12
-    elif re.search(r"a\.?m\b", said) and hour == 12:
+    elif hour == 12 and (night or re.search(r"\da|\sa\.?m\b|morning", said)):
         hour = 0
     return f"{hour:02d}:{minute:02d}" if 0 <= hour < 24 and minute < 60 else None
 

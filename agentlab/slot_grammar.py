@@ -46,17 +46,17 @@ pred: value | number compared number | col compared (lit | col) | col " IS NULL"
     | ("contains"|"starts_with"|"ends_with") "(" text "," lit ")" | textual ("="|"!=") lit DATED
 compared: ">" | "<" | ">=" | "<=" | "=" | "!="
 value: number | text | "CASE" (" WHEN" sql " THEN" chosen)+ " ELSE" chosen " END"
-chosen: lit | number | "0" | "1" | "NULL"
+chosen: lit | number | "NULL"
 number: product (("+"|"-") product)*
 product: factor (("*"|"/"|"%") factor)*
-factor: numeric | num | "1" | "100" | "(" number ")" | ("abs"|"ceil"|"floor") "(" number ")" | "length(" text ")"
-    | "round(" number "," (num|/[0-9]/) ")"
+factor: numeric | num | "0" | "1" | "2" | "100" | "(" number ")" | "length(" text ")"
+    | ("abs"|"ceil"|"floor") "(" number ")" | "round(" number "," (num|/[0-9]/) ")"
     | ("rank"|"dense_rank"|"row_number") "() OVER(" part? order " DESC"? ")"
     | ("sum"|"avg"|"min"|"max") "(" number ") OVER(" (part | order | part order)? " DESC"? ")"
     | "count() OVER(" part? ")"
     | ("lag"|"lead") "(" col ") OVER(" part? order ")" | "coalesce(" col "," (col|lit|"0") ")" DATES
 text: word ("||" (word|between))*
-between: "' '" | "', '" | "'-'" | "' - '" | "'/'" | "'_'"
+between: "' '" | "', '" | "'-'" | "' - '" | "'/'" | "' / '" | "'_'" | "','" | "'.'" | "': '"
 word: col | lit | textual
 textual: ("upper"|"lower"|"trim") "(" (col|textual) ")" DAYNAME
 part: "PARTITION BY" col " "?

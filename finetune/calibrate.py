@@ -105,7 +105,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     model, requests = Qwen(options.checkpoint), known(options.size)
-    model._decoder.sure = 0.5
+    model._decoder.sure, model.asks_below = 0.5, 0.0
     by_declines: dict[float, list[Told]] = {}
     for threshold in DECLINES:
         model._decoder.declines_from = threshold

@@ -2,7 +2,7 @@
 
     python -m finetune.curve CHECKPOINT --steps 150 --svg data/images/learning-curve.svg
 
-Each run starts from the same checkpoint and takes the same number of steps over requests of a share of the labs (with
+The checkpoint should know none of the requests; ours was the one before them, trained on templates. Each run takes the same number of steps over requests of a share of the labs (with
 their rewordings, said again in other labs); exact answers are counted, teacher-forced, on the labs that no run saw.
 """
 

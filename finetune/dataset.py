@@ -54,6 +54,12 @@ VOICES = {
     "cyr": "operations admin",
     "dee": "quality and tuning, many voices",
     "eli": "abstentions and near misses, many voices",
+    "fred": "ten people, conditions and reasons first",
+    "gus": "ten people, formula-like",
+    "hedy": "ten people, things described instead of named",
+    "iris": "plain and everyday",
+    "jon": "ten people, chains of steps",
+    "kim": "a notebook's cell, every action",
 }
 
 #: Texts are near-duplicates when of their runs of so many characters this share is common to both.
@@ -97,8 +103,9 @@ def row(request: Request) -> dict[str, Any]:
     plan = plan_of(request)
     return {
         "id": id_of(request),
-        "writer": request.writer,
-        "voice": VOICES.get(request.writer, ""),
+        "writer": request.writer.removesuffix("*"),
+        "reworded": request.writer.endswith("*"),
+        "voice": "reworded by another" if request.writer.endswith("*") else VOICES.get(request.writer, ""),
         "trade": trade(request),
         "agents": list(plan.agents),
         "actions": 0 if plan.abstention else len(plan.actions),
@@ -118,7 +125,7 @@ def id_of(request: Request) -> str:
 
 def trade(request: Request) -> str:
     """The name of the request's lab."""
-    return request.lab.name.removeprefix(f"{request.writer}: ")
+    return request.lab.name.partition(": ")[2] or request.lab.name
 
 
 def template(request: Request) -> str:
@@ -327,7 +334,7 @@ def checked(requests: Sequence[Request], cases: Mapping[str, str]) -> Iterator[s
     lengths = Counter(0 if abstains(request) else len(request.calls) for request in requests)
     yield "by number of actions: " + ", ".join(f"{n}: {lengths[n]:,}" for n in sorted(lengths))
     splits = Counter(map(split_of, requests))
-    writers = {request.writer for request in requests}
+    writers = {request.writer.removesuffix("*") for request in requests}
     trades = {trade(request) for request in requests}
     told = ", ".join(f"{split} {splits[split]:,}" for split in SPLITS)
     yield f"{len(requests):,} requests by {len(writers)} writers in {len(trades)} trades; {told}"

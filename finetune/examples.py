@@ -2,7 +2,7 @@
 
     python -m finetune.examples OUT --size 240000
 
-Writes OUT/tokenizer files, OUT/train.npz and OUT/dev.npz (held-out templates): `ids` all tokens end to end, `prompt` and
+Writes OUT/tokenizer files, OUT/train.npz, OUT/dev.npz (held-out labs) and OUT/templates.npz (held-out templates): `ids` all tokens end to end, `prompt` and
 `answer` the lengths of each example's two parts. An example whose answer the linker can't express is left out, and counted.
 """
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection
 
 import sqlglot
@@ -17,7 +16,6 @@ _COMPARED = {exp.EQ: "=", exp.NEQ: "!=", exp.GT: ">", exp.LT: "<", exp.GTE: ">="
 _SUMS = {exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Div: "/"}
 _CONDITIONS = (exp.And, exp.Or, exp.Not, exp.Is, exp.In, exp.Between, exp.Like, exp.ILike, *_COMPARED)
 _RAW = ("0", "1", "2", "100")
-_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 class Unsayable(ValueError):
@@ -88,6 +86,8 @@ class _Form:
         raise Unsayable(node.sql("duckdb"))
 
     def _like(self, node: exp.Expr) -> str:
+        if node.args.get("negate"):
+            raise Unsayable(node.sql("duckdb"))
         pattern = node.expression.this if isinstance(node.expression, exp.Literal) else ""
         inner = pattern.strip("%")
         if not inner or "%" in inner or "_" in inner:

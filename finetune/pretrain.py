@@ -2,8 +2,8 @@
 
     python -m finetune.pretrain DATA OUT --minutes 60 [--init CHECKPOINT]
 
-One CPU thread, float32, one pass over generated data; the learning rate follows a trapezoid in time, so a run ends when it
-is told to. Loss on the answers only. Not covered: tuning a hub model (that is `finetune/`'s SFT recipe, to come).
+One CPU thread, float32, over generated data again and again; the learning rate follows a trapezoid in time, so a run ends when
+it is told to. Loss on the answers only. A hub model is tuned by `sft.py`.
 """
 
 from __future__ import annotations

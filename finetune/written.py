@@ -277,6 +277,8 @@ class Held(Entries):
     def __init__(self, lab: WrittenLab, root: Path) -> None:
         self.root = root
         for file in lab.files:
+            if not (root / file).resolve().is_relative_to(root.resolve()):
+                raise Unfit(f"the file {file!r} leads out of the lab")
             (root / file).parent.mkdir(parents=True, exist_ok=True)
             (root / file).touch()
         self._entries: dict[tuple[str, str], Entry] = {}
@@ -462,7 +464,7 @@ def corpus(folder: Path = FOLDER, reworded: bool = True) -> list[Request]:
 def rewordings(path: Path, requests: Iterable[Request]) -> Iterator[Request]:
     """Requests in other words: lines of `number| text`, where the number is the request's line in its writer's file.
 
-    Left out are those that name what their request doesn't, or no longer say what its plan needs.
+    Left out are those that can't be read, and those that name what their request doesn't.
     """
     if not path.exists():
         return

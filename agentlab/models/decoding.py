@@ -201,7 +201,8 @@ class Decoder:
             chances = self._decided(chances, allowed)
         best = int(chances.argmax())
         stop = self.stops.get(int(allowed[best]))
-        if stop is not None and math.exp(float(chances[best])) < self.sure and (allowed == stop).any():
+        unsure = stop not in (None, shunned) and math.exp(float(chances[best])) < self.sure
+        if unsure and (allowed == stop).any():
             best = int((allowed == stop).nonzero()[0])
         others = chances.clone()
         others[best] = -math.inf

@@ -60,7 +60,7 @@ class Qwen:
             self.tokenizer = self._part("tokenizer.json", PreTrainedTokenizerFast)
             self.model = self._part("model.safetensors", Qwen2ForCausalLM, dtype=torch.float32, use_safetensors=True)
         self.rendering = rendering or _rendering(self.path, config)
-        self._last: tuple[Prompt, Answer] | None = None
+        self._last: tuple[tuple[str, str], Answer] | None = None
         self._fits()
         own = getattr(config, "agentlab", None) or {}
         sure = float(own.get("goes_on_from", 0.0))
@@ -104,8 +104,8 @@ class Qwen:
     def _greedy(self, prompt: Prompt) -> Answer:
         """The answer to a prompt, kept for when the same is asked again at once."""
         known = self._last
-        if known is None or known[0] != prompt:
-            known = self._last = (prompt, self.answer(prompt))
+        if known is None or known[0] != (prompt.text, prompt.grammar):
+            known = self._last = ((prompt.text, prompt.grammar), self.answer(prompt))
         return known[1]
 
     def answer(self, prompt: Prompt, avoid: Doubt | None = None) -> Answer:
