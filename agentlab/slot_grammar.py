@@ -149,8 +149,8 @@ def _new_names(linked: Linked, kind: str) -> list[str]:
         # `staging.best` is a table's name.
         texts = [slot for slot in texts if not re.fullmatch(r"[A-Za-z_]\w*\.[A-Za-z_]\w*", linked.slots[slot])]
     telling = [slot for slot in words if canonical(linked.slots[slot]) != kind]
-    ends = " | ".join(linked.spans)
-    spans = [f"({ends}) ({ends})"] if ends else []
+    ends, own = " | ".join(linked.spans), " | ".join(s for s in linked.spans if canonical(linked.slots[s]) != kind)
+    spans = [f"({own}) ({ends})", f"({ends}) ({own})"] if own else []
     return [*texts, *telling, *spans]
 
 
