@@ -32,8 +32,8 @@ from finetune.written import Held, Request, corpus, shown, spelt
 
 DECLINES = (0.35, 0.5, 0.65)
 GOES_ON = (0.0, 0.5, 0.7)
-#: Of the plans that would have been right, at most this share may become questions.
-MOST_NEEDLESS = 0.04
+#: A plan is asked about rather than run where at most this share of its like is right.
+STILL_RIGHT = 0.05
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,14 @@ def shares(rows: list[Told]) -> str:
 
 
 def asks_below(rows: list[Told]) -> float:
-    """The greatest confidence below which at most `MOST_NEEDLESS` of the right plans lie."""
-    good = sorted(t.confidence for t in rows if t.right and t.acts)
-    return round(good[int(len(good) * MOST_NEEDLESS)] if good else 0.0, 3)
+    """The greatest confidence below which at most `STILL_RIGHT` of the plans that act are right."""
+    acting = sorted((t for t in rows if t.acts), key=lambda t: t.confidence)
+    floor, right = 0.0, 0
+    for count, row in enumerate(acting, 1):
+        right += row.right
+        if right <= STILL_RIGHT * count and count < len(acting):
+            floor = acting[count].confidence
+    return round(floor, 3)
 
 
 def main() -> None:
