@@ -66,6 +66,10 @@ _IDENTIFIER = re.compile(
     r"\w*_\w+|\w+\.\w+(?:\.\w+)*|[a-z]+[A-Z]\w*|[A-Za-z]+\d\w*|(?:[A-Z][a-z]+){2,}\w*|[A-Z]{2,}\w*"
 )
 _MOST_WORDS = 40
+#: Words of labs themselves: that a cell holds one says little about "a new store" (in quotes it is a text anyway).
+_OF_LABS = frozenset(
+    ["store", "table", "column", "row", "query", "file", "source", "schedule", "snapshot", "new", "no"]
+)
 #: Kinds whose names people also use for what is in their columns.
 _OTHERS = frozenset("tsrkqof")
 #: What a task's name has in common with all its like: alone these words point at none.
@@ -237,7 +241,8 @@ class Index:
         for schema in view.values.values():
             for column, values in schema.items():
                 for value in values:
-                    self._add("v", f"{column}\0{value}", value)
+                    if canonical(value) not in _OF_LABS:
+                        self._add("v", f"{column}\0{value}", value)
 
     def akin(self, word: str) -> list[str]:
         """Columns one of whose words is kindred to a word: shortened, of the same stem, or a synonym."""

@@ -141,17 +141,21 @@ def _terminals(linked: Linked, types: Mapping[str, Container[str]]) -> dict[str,
     return {rule: body for rule, body in rules.items() if body}
 
 
+#: What is said of a new thing, and names none.
+_OF_ANY = frozenset(["new", "fresh", "separate", "temporary", "another"])
+
+
 def _new_names(linked: Linked, kind: str) -> list[str]:
-    """What a new thing may be called: a text or words of the intent, but not merely the word for what it is."""
-    words = linked.of("w")
-    texts = linked.of("v")
+    """What a new thing may be called: a text or words of the intent, but not merely what it is, or that it is new."""
+    slots = [*linked.of("v"), *linked.of("w")]
+    telling = [slot for slot in slots if canonical(linked.slots[slot]) not in (kind, *_OF_ANY)]
+    own = " | ".join(slot for slot in linked.spans if slot in telling)
+    ends = " | ".join(linked.spans)
+    spans = [f"({own}) ({ends})", f"({ends}) ({own})"] if own else []
     if kind == "column":
         # `staging.best` is a table's name.
-        texts = [slot for slot in texts if not re.fullmatch(r"[A-Za-z_]\w*\.[A-Za-z_]\w*", linked.slots[slot])]
-    telling = [slot for slot in words if canonical(linked.slots[slot]) != kind]
-    ends, own = " | ".join(linked.spans), " | ".join(s for s in linked.spans if canonical(linked.slots[s]) != kind)
-    spans = [f"({own}) ({ends})", f"({ends}) ({own})"] if own else []
-    return [*texts, *telling, *spans]
+        telling = [slot for slot in telling if not re.fullmatch(r"[A-Za-z_]\w*\.[A-Za-z_]\w*", linked.slots[slot])]
+    return [*telling, *spans]
 
 
 def _action(name: str, cls: type[Action], rules: dict[str, str]) -> str | None:

@@ -13,7 +13,7 @@ from agentlab.catalog import Catalog, Run, TableDoc
 from agentlab.compile import compile
 from agentlab.engine import DTYPES, schema_of
 from agentlab.plan import Plan, action_from
-from agentlab.rules import RULES, Issue, check, removal_needs_approval
+from agentlab.rules import RULES, Issue, base, check, removal_needs_approval
 from agentlab.simulation import Sight, World
 
 ORDERS: Schema = {
@@ -721,3 +721,9 @@ def test_the_simulation_foresees_the_schema_that_the_engine_gives(
 def test_files_stay_in_the_lab(lab: Catalog, call: Call, rule: str, message: str):
     (issue,) = check(plan(call), lab, None)
     assert (issue.rule, issue.severity, message in issue.message) == (rule, "refuse", True)
+
+
+def test_a_column_compared_with_its_own_name_is_nothing_anybody_means() -> None:
+    sight = Sight({"store": "text", "n": "int"})
+    assert base.compared_with_itself(sight.parse("store = 'store'", boolean=True)) == "store"
+    assert base.compared_with_itself(sight.parse("store = 'north' OR n = 1", boolean=True)) == ""

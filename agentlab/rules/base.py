@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
+from sqlglot import exp
 
 from agentlab.actions import (
     Action,
@@ -18,6 +19,7 @@ from agentlab.actions import (
     Restore,
 )
 from agentlab.errors import PlanError, unknown
+from agentlab.expressions import Expression
 from agentlab.simulation import Sight, World
 
 Severity = Literal["mend", "clarify", "refuse", "approval"]
@@ -73,9 +75,25 @@ def expressions_parse(action: Action, world: World) -> Iterator[str]:
         return
     for sql, boolean in _expressions(action):
         try:
-            sight.parse(sql, boolean=boolean)
+            parsed = sight.parse(sql, boolean=boolean)
         except PlanError as fault:
             yield str(fault)
+            continue
+        if boolean and (name := compared_with_itself(parsed)):
+            yield f"{sql} compares {name} with its own name"
+
+
+def compared_with_itself(parsed: Expression) -> str:
+    """A column that is compared with its own name as a text: nobody means that."""
+    for node in parsed.tree.find_all(exp.EQ):
+        column, text = node.this, node.expression
+        if (
+            isinstance(column, exp.Column)
+            and isinstance(text, exp.Literal)
+            and column.name.lower() == text.name.lower()
+        ):
+            return column.name
+    return ""
 
 
 def _expressions(action: Action) -> Iterator[tuple[str, bool]]:
