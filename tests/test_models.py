@@ -462,13 +462,14 @@ def test_declining_needs_its_own_probability(declines_from: float, names: set[st
     assert told <= names and bool(told) == bool(names)
 
 
-def test_the_next_likely_plans_differ_from_the_best(monkeypatch):
-    monkeypatch.setattr("agentlab.models.qwen._EVEN", 50.0)
+def test_the_next_likely_answer_differs_from_the_best_where_it_was_least_sure(monkeypatch):
     model = load(None)
     question = Ask("rename amount to total", None, SHOP)
-    best = model.plan(question)
-    others = [model.plan(replace(question, fault="it can't run", tried=tried)) for tried in (1, 2)]
-    assert all(str(plan) != str(best) for plan in others)
+    prompt = prompt_of(model, question)
+    best = model.answer(prompt)
+    doubt = best.doubts[0]
+    other = model.answer(prompt, avoid=doubt)
+    assert best.tokens[: doubt.at] == other.tokens[: doubt.at] and best.tokens[doubt.at] != other.tokens[doubt.at]
     monkeypatch.setattr("agentlab.models.qwen._EVEN", 0.0)
     with pytest.raises(PlanError, match="no other likely plan"):
         model.plan(replace(question, fault="it can't run", tried=1))
