@@ -1,6 +1,6 @@
 """The learning curve: how many phrasings does it take? One short training for each share of the labs, all else equal.
 
-    python -m finetune.curve CHECKPOINT --steps 150 --svg data/images/learning-curve.svg
+    python -m finetune.curve CHECKPOINT --steps 600 --svg data/images/learning-curve.svg
 
 The checkpoint should know none of the requests; ours was the one before them, trained on templates. Each run takes the same number of steps over requests of a share of the labs (with
 their rewordings, said again in other labs); exact answers are counted, teacher-forced, on the labs that no run saw.
@@ -21,7 +21,7 @@ from finetune.written import Request, corpus
 
 SHARES = (0.0, 0.03, 0.125, 0.5, 1.0)
 #: Examples made for each run, more than its steps take.
-SIZE = 6000
+SIZE = 20_000
 
 
 def part_of(requests: list[Request], share: float) -> list[Request]:
@@ -86,7 +86,7 @@ def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--svg", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)

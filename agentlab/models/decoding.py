@@ -201,9 +201,9 @@ class Decoder:
             chances = self._decided(chances, allowed)
         best = int(chances.argmax())
         stop = self.stops.get(int(allowed[best]))
-        unsure = stop not in (None, shunned) and math.exp(float(chances[best])) < self.sure
-        if unsure and (allowed == stop).any():
-            best = int((allowed == stop).nonzero()[0])
+        if stop is not None and stop != shunned and math.exp(float(chances[best])) < self.sure:
+            places = (allowed == torch.tensor(stop)).nonzero()
+            best = int(places[0]) if len(places) else best
         others = chances.clone()
         others[best] = -math.inf
         lead = float(chances[best] - others.max()) if len(allowed) > 1 else None
