@@ -810,18 +810,9 @@ def _written(text: str, r: random.Random) -> str:
     """The last touches of a keyboard: a capital, a full stop, a slip of the finger."""
     text = text.removeprefix("~").strip()
     if r.random() < 0.06:
-        text = _slip(text, r)
+        text = speech.slip(text, r)
     if r.random() < 0.5:
         text = text[:1].upper() + text[1:]
     if r.random() < 0.4 and text[-1:] not in "?!.":
         text += "."
     return text
-
-
-def _slip(text: str, r: random.Random) -> str:
-    plain = list(re.finditer(r"(?<![\w'\"`.])[a-z]{4,}(?![\w'\"`.])", text))
-    if not plain:
-        return text
-    found = r.choice(plain)
-    at = r.randrange(found.start() + 1, found.end() - 1)
-    return text[:at] + r.choice([text[at + 1] + text[at] + text[at + 2 :], text[at + 1 :], text[at] + text[at:]])

@@ -56,6 +56,7 @@ class Resaid:
         self.request, self.r = request, r
         self.lab = request.lab
         self.names: dict[str, str] = {}
+        self._values: dict[str, tuple[str, ...]] = {}
         self.literals: dict[str, str] = {}
         self.sayings: dict[str, str] = {}
         how = r.choices(["own", "styled", "moved"], [15, 40, 45])[0]
@@ -133,17 +134,12 @@ class Resaid:
     def _needed(self) -> set[str]:
         return {part.value for part in self.request.parts if part.value is not None}
 
-    @property
-    def _values(self) -> dict[str, tuple[str, ...]]:
-        return self.__dict__.setdefault("_of_values", {})
-
     def _others(self) -> None:
         r, lab = self.r, self.lab
-        for sources, known in ((SOURCES, lab.sources),):
-            for name, new in zip(known, r.sample(sources, len(known)), strict=True):
-                self.names[name] = new
-                for resource in known[name]:
-                    self.names[resource] = self._plural(r)
+        for name, new in zip(lab.sources, r.sample(SOURCES, len(lab.sources)), strict=True):
+            self.names[name] = new
+            for resource in lab.sources[name]:
+                self.names[resource] = self._plural(r)
         for name, new in zip(lab.stores, r.sample(STORES, len(lab.stores)), strict=True):
             self.names[name] = new
         for query in lab.queries:
@@ -500,14 +496,10 @@ def resaid(request: Request, r: random.Random) -> tuple[str, str]:
     return shown(replace(request, parts=(Mention(written(made.text, r)),)), calls, view, Index(view), role)
 
 
-_KEYS = ["qwertyuiop", "asdfghjkl", "zxcvbnm"]
-_NEAR = {key: row[max(0, i - 1) : i] + row[i + 1 : i + 2] for row in _KEYS for i, key in enumerate(row)}
-
-
 def written(text: str, r: random.Random) -> str:
     """The last touches of a hand: case, a full stop, a slip of a finger, an article left out."""
     if r.random() < 0.05:
-        text = slip(text, r)
+        text = speech.slip(text, r)
     if r.random() < 0.06:
         text = re.sub(r"\b(the|a|an) (?=[a-z])", lambda m: "" if r.random() < 0.5 else m[0], text)
     p = r.random()
@@ -520,15 +512,3 @@ def written(text: str, r: random.Random) -> str:
     elif r.random() < 0.15:
         text = text.removesuffix(".")
     return text
-
-
-def slip(text: str, r: random.Random) -> str:
-    """One plain word with two letters swapped, one lost, one twice, or one of the key beside."""
-    plain = list(re.finditer(r"(?<![\w'\"`./])[a-z]{4,}(?![\w'\"`./])", text))
-    if not plain:
-        return text
-    found = r.choice(plain)
-    at = r.randrange(found.start() + 1, found.end() - 1)
-    slips = [text[at + 1] + text[at] + text[at + 2 :], text[at + 1 :], text[at] + text[at:]]
-    slips.append(r.choice(_NEAR[text[at]]) + text[at + 1 :])
-    return text[:at] + r.choice(slips)

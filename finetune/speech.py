@@ -287,3 +287,19 @@ def moment(r: random.Random) -> tuple[str, str]:
         (f"on the first of every month at {said}", f"monthly at {clock}"), (f"monthly at {said}", f"monthly at {clock}"),
     ]  # fmt: skip
     return r.choice(plain if r.random() < 0.5 else timed)
+
+
+_KEYS = ["qwertyuiop", "asdfghjkl", "zxcvbnm"]
+_NEAR = {key: row[max(0, i - 1) : i] + row[i + 1 : i + 2] for row in _KEYS for i, key in enumerate(row)}
+
+
+def slip(text: str, r: random.Random) -> str:
+    """One plain word with two letters swapped, one lost, one twice, or one of the key beside."""
+    plain = list(re.finditer(r"(?<![\w'\"`./])[a-z]{4,}(?![\w'\"`./])", text))
+    if not plain:
+        return text
+    found = r.choice(plain)
+    at = r.randrange(found.start() + 1, found.end() - 1)
+    slips = [text[at + 1] + text[at] + text[at + 2 :], text[at + 1 :], text[at] + text[at:]]
+    slips.append(r.choice(_NEAR[text[at]]) + text[at + 1 :])
+    return text[:at] + r.choice(slips)

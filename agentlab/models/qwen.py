@@ -37,8 +37,8 @@ class Qwen:
     """A checkpoint by folder or hub id. Its config says how it wants to be asked: `"agentlab": {"rendering": "slots"}`.
 
     There, `goes_on_from` is the probability that one more action needs, `declines_from` that which asking or refusing
-    needs, and `asks_below` the confidence below which a plan becomes a question; all three were measured on held-out
-    wordings (`finetune/calibrate.py`).
+    needs, and `asks_below` the confidence below which a plan becomes a question; `finetune/calibrate.py` measures what
+    each costs on held-out labs.
 
     Where the hub can't be reached, its id is looked for in the Hugging Face cache only. A LabError says what is missing
     or doesn't fit; nothing but safetensors is read, and no code of a checkpoint runs. `most_tokens` is the longest
