@@ -10,12 +10,13 @@ import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import ibis
 
 from agentlab.actions import ROLES, Clarify, Refuse, Role, Schema
+from agentlab.ambiguity import rivals
 from agentlab.catalog import Catalog
 from agentlab.datafiles import data_files
 from agentlab.draft import Draft
@@ -27,6 +28,8 @@ from agentlab.models import Model
 from agentlab.plan import Origin, Plan
 from agentlab.prompts import Ask
 from agentlab.rules import Issue, check
+from agentlab.slots import sighted
+from agentlab.sources import columns_of
 from agentlab.tasks import tasks as known_tasks
 from agentlab.view import View
 
@@ -100,6 +103,8 @@ class Agent:
             origin = Origin(intent=ask.intent, model=self.model.name)
             return _instead(Clarify(question=f"I found no plan for this: {fault}"), origin, 0.0), str(fault)
         plan = plan.model_copy(update={"origin": plan.origin.model_copy(update={"intent": ask.intent})})
+        if question := _two_meanings(ask, plan):
+            return _instead(question, plan.origin, plan.confidence), ""
         issues = check(plan, entries, self.role)
         issues += _unexplained(ask, plan)
         mendable = ("mend", "clarify") if getattr(self.model, "tries", 1) > 1 else ("mend",)
@@ -108,8 +113,27 @@ class Agent:
 
 #: What takes something away is only done when it is the best plan, never instead of one that can't run.
 _TAKES = ("drop", "drop_columns", "restore", "retain", "unschedule", "quarantine")
+#: Into how many files a planner looks for their columns.
+_PEEKED = 20
 #: A name as only programs have them: `blood_pressure`.
 _SNAKE = re.compile(r"(?<![\w./@-])[A-Za-z][A-Za-z0-9]*(?:_[A-Za-z0-9]+)+(?![\w/@-]|\.\w)")
+
+
+#: What a question is about, by the letter of a placeholder.
+_LETTERS: Mapping[str, About] = {
+    **{"t": "table", "r": "source", "o": "store", "q": "query", "f": "file", "p": "snapshot", "k": "task"}
+}
+
+
+def _two_meanings(ask: Ask, plan: Plan) -> Clarify | None:
+    """The question, where the plan took one of several things that the intent may mean."""
+    if plan.abstention:
+        return None
+    linked, view = sighted(ask.intent, ask.view, ask.role)
+    for letter, names in rivals(plan, linked, view):
+        about = _LETTERS[letter]
+        return Clarify(question=f"Which {about} do you mean: {' or '.join(names)}?", about=about)
+    return None
 
 
 def _unexplained(ask: Ask, plan: Plan) -> list[Issue]:
@@ -129,6 +153,7 @@ def _unexplained(ask: Ask, plan: Plan) -> list[Issue]:
         *view.tasks,
         *view.files,
         *view.snapshots,
+        *(column for schema in view.incoming.values() for column in schema),
     ]
     known += [resource for resources in view.sources.values() for resource in resources]
     near = {part for name in known for part in parts(name)}
@@ -178,6 +203,7 @@ def view_of(catalog: Catalog | Draft, engine: Engine) -> View:
     tables = sorted(catalog.entries("table"), key=lambda entry: entry.at, reverse=True)
     tables.sort(key=lambda entry: entry.name.startswith(("quarantine.", "archive.")))
     stores = [entry.name for entry in catalog.entries("store")]
+    files = data_files(root.root)
     return View(
         tables={entry.name: entry.doc["schema"] for entry in tables},
         sources={entry.name: tuple(entry.doc["resources"]) for entry in catalog.entries("source")},
@@ -187,9 +213,21 @@ def view_of(catalog: Catalog | Draft, engine: Engine) -> View:
         snapshots={entry.name: entry.doc["table"] for entry in catalog.entries("snapshot")},
         scheduled=tuple(entry.name for entry in catalog.entries("schedule")),
         values={entry.name: found for entry in tables if (found := _values(entry, engine, root))},
-        files=data_files(root.root),
+        files=files,
+        incoming=_incoming(catalog, root.root, files),
         origins={entry.name: names for entry in tables if (names := tuple(_origins(entry, root)))},
     )
+
+
+def _incoming(catalog: Catalog | Draft, root: Path, files: Sequence[str]) -> dict[str, Schema]:
+    """The columns of what isn't loaded: of every resource that tells them, and of the newest files."""
+    listed = {
+        f"{entry.name}.{resource}": doc.get("schema") or doc.get("seen") or {}
+        for entry in catalog.entries("source")
+        for resource, doc in entry.doc["resources"].items()
+    }
+    listed |= {path: columns_of(root, path) for path in files[:_PEEKED]}
+    return {name: schema for name, schema in listed.items() if schema}
 
 
 def _origins(entry: Entry, catalog: Catalog) -> list[str]:

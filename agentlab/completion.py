@@ -7,7 +7,7 @@ decided what is asked, this says on what.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -148,8 +148,9 @@ class _Context:
 
     def _into(self, arguments: dict[str, Any], name: str) -> None:
         into = arguments.setdefault("into", name)
-        if not into.startswith("staging."):
-            arguments["into"] = "staging." + into.rsplit(".", 1)[-1]
+        # A place that is no staging table stays what it is: it is for the rules to refuse.
+        if "." not in into:
+            arguments["into"] = f"staging.{into}"
 
     def _stored(self, name: str, arguments: dict[str, Any]) -> dict[str, Any] | None:
         field = "store" if name in ("publish", "resize") else "task"
@@ -206,11 +207,19 @@ def _said(table: str, linked: Linked) -> bool:
 
 def _columns(calls: list[dict[str, Any]]) -> Iterator[str]:
     for call in calls:
-        arguments = call["arguments"]
-        if "table" in arguments:
+        if "table" in call["arguments"]:
             return
-        for field in ("column", "columns", "by", "on", "index", "key", "order"):
-            value = arguments.get(field)
-            yield from [value] if isinstance(value, str) else value or []
-        for sql in ("expr", "where"):
-            yield from (part.replace('""', '"') for part in arguments.get(sql, "").split('"')[1::2])
+        yield from columns_named(call["arguments"])
+
+
+def columns_named(arguments: Mapping[str, Any]) -> Iterator[str]:
+    """The columns that a call's arguments name, in SQL too.
+
+    >>> list(columns_named({"by": ["day"], "where": '"qty" > 3'}))
+    ['day', 'qty']
+    """
+    for field in ("column", "columns", "by", "on", "index", "key", "order"):
+        value = arguments.get(field)
+        yield from [value] if isinstance(value, str) else value or []
+    for sql in ("expr", "where"):
+        yield from (part.replace('""', '"') for part in arguments.get(sql, "").split('"')[1::2])

@@ -238,9 +238,10 @@ class Lab:
         """Register a source, such as a REST API: `url`, `resources`, and `token` or `token_env`.
 
         A database is of kind "sql" with a `driver` (postgres, sqlite, duckdb) and a `url` or `path`; a Hugging Face
-        data set of kind "dataset" with a `path`, or the `dataset` itself. What they hold is found out here. A token or
-        password, also one in the url, is kept in the lab's `secrets` folder, readable by its owner only; an older one
-        stays there for undo. LabError for settings that don't fit, and for the name of a source of another kind.
+        data set of kind "dataset" with a `path`, or the `dataset` itself. What they hold is found out here; an API is
+        asked once for a few rows of each resource. A token or password, also one in the url, is kept in the lab's
+        `secrets` folder, readable by its owner only; an older one stays there for undo. LabError for settings that
+        don't fit, and for the name of a source of another kind.
         """
         if not re.fullmatch(r"[A-Za-z_]\w*", name):
             raise LabError(f"{name!r} can't name a source; use letters, digits and _")

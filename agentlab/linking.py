@@ -234,21 +234,22 @@ class Index:
         self.partial: dict[str, list[Hit]] = {}
         self.longest = 1
         self.figures = _figures(view)
-        self.columns = {column: parts(column) for column in view.columns()}
-        self._akin: dict[str, list[str]] = {}
+        self._words: dict[Hit, tuple[str, ...]] = {("c", column): parts(column) for column in view.columns()}
+        self._akin: dict[str, list[Hit]] = {}
         for kind, name, alias in _names(view):
             self._add(kind, name, alias)
+            if kind in "trf":
+                self._words.setdefault((kind, name), parts(_bare(kind, name)))
         for schema in view.values.values():
             for column, values in schema.items():
                 for value in values:
                     if canonical(value) not in _OF_LABS:
                         self._add("v", f"{column}\0{value}", value)
 
-    def akin(self, word: str) -> list[str]:
-        """Columns one of whose words is kindred to a word: shortened, of the same stem, or a synonym."""
+    def akin(self, word: str) -> list[Hit]:
+        """Columns, tables, resources, files with a word that is kindred: shortened, of the same stem, a synonym."""
         if word not in self._akin:
-            found = [name for name, own in self.columns.items() if any(kindred(part, word) for part in own)]
-            self._akin[word] = found
+            self._akin[word] = [hit for hit, own in self._words.items() if any(kindred(part, word) for part in own)]
         return self._akin[word]
 
     def _add(self, kind: str, name: str, alias: str) -> None:
@@ -299,6 +300,11 @@ def _names(view: View) -> Iterator[tuple[str, str, str]]:
         yield from (("f", path, alias) for alias in (path, PurePosixPath(path).name, PurePosixPath(path).stem))
     for table, origins in view.origins.items():
         yield from (("t", table, origin) for origin in origins)
+
+
+def _bare(kind: str, name: str) -> str:
+    """The name of a table or resource without its place, of a file without folder and ending."""
+    return PurePosixPath(name).name.partition(".")[0] if kind == "f" else name.rpartition(".")[2]
 
 
 def _aliases(table: str) -> Iterable[str]:
@@ -434,7 +440,9 @@ def _longest(cut: list[Token], at: int, index: Index) -> tuple[int, list[Hit]]:
             # A word said twice starts a second name: "customer_id to cust_id" is two.
             if len(set(words)) < len(words) and size > 1:
                 break
-            if hits := index.exact.get(frozenset(words)):
+            hits = index.exact.get(frozenset(words), [])
+            # "Pull the orders" is a wish, "the orders pull" a task.
+            if hits and not (words[0] == "pull" and {kind for kind, _ in hits} == {"k"}):
                 best = (size, hits)
         if token.kind == "quoted":
             break
@@ -480,7 +488,7 @@ def _near(token: Token, index: Index) -> list[str]:
     """Columns that share a word with a token, or have a kindred one."""
     word = parts(token.value)[-1:]
     shared = [name for w in word for kind, name in index.partial.get(w, []) if kind == "c"]
-    return shared or [name for w in word for name in index.akin(w)]
+    return shared or [name for w in word for kind, name in index.akin(w) if kind == "c"]
 
 
 def _single(linked: Linked, token: Token, index: Index) -> str:
@@ -541,9 +549,7 @@ def _likely(linked: Linked, token: Token, index: Index) -> str:
     # "quantity times price" is no time.
     if len(words) != 1 or token.text.lower() == "times":
         return ""
-    hits = index.partial.get(words[0], [])
-    if not hits:
-        hits = [("c", name) for name in index.akin(words[0])]
+    hits = index.partial.get(words[0]) or index.akin(words[0])
     if not 0 < len(hits) <= 4:
         return ""
     return " ~ " + " ".join(linked.add(kind, name) for kind, name in hits)

@@ -129,10 +129,13 @@ def _lines(view: View) -> Iterator[str]:
         called = ", ".join(map(_name, view.origins.get(table, ())))
         yield _table(table, schema, view.values.get(table, {})) + (f" from {called}" if called else "")
     for source, resources in view.sources.items():
-        yield f"Source {_name(source)}: {_names(resources)}"
+        known = (_bringing(resource, view.incoming.get(f"{source}.{resource}", {})) for resource in resources)
+        yield f"Source {_name(source)}: {', '.join(known)}"
+    if view.files:
+        yield f"Files: {', '.join(_bringing(path, view.incoming.get(path, {})) for path in view.files)}"
     for kind, names in (
         *(("Stores", view.stores), ("Queries", view.queries), ("Tasks", view.tasks)),
-        *(("Scheduled", view.scheduled), ("Snapshots", view.snapshots), ("Files", view.files)),
+        *(("Scheduled", view.scheduled), ("Snapshots", view.snapshots)),
     ):
         if names:
             yield f"{kind}: {_names(names)}"
@@ -144,6 +147,10 @@ def _table(table: str, schema: Schema, values: Mapping[str, Iterable[str]]) -> s
         shown = [_name(value[:_LONGEST_VALUE]) for value in list(values.get(column, ()))[:_MOST_VALUES]]
         columns.append(f"{_name(column)} {kind}" + (f" [{'|'.join(shown)}]" if shown else ""))
     return f"{_name(table)}({', '.join(columns)})"
+
+
+def _bringing(name: str, schema: Schema) -> str:
+    return _table(name, schema, {}) if schema else _name(name)
 
 
 def _names(names: Iterable[str]) -> str:

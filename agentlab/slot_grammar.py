@@ -34,7 +34,7 @@ _INFERRED = {
 _MOST_ACTIONS = 8
 #: What only paths have: a folder, or a file's ending.
 _PATH = re.compile(r"/|\.(csv|tsv|txt|jsonl?|ndjson|parquet|xlsx?)(\.gz)?$", re.IGNORECASE)
-_NEVER = {"question", "reason", "kind", "seed", "other_column"}
+_NEVER = {"question", "reason", "kind", "seed"}
 
 #: SQL by type: what is added is numbers, what is joined is text. A rule whose columns the prompt lacks is left out.
 _SQL = r"""
@@ -46,7 +46,7 @@ pred: value | number compared number | col compared (lit | col) | col " IS NULL"
     | ("contains"|"starts_with"|"ends_with") "(" text "," lit ")" | textual ("="|"!=") lit DATED
 compared: ">" | "<" | ">=" | "<=" | "=" | "!="
 value: number | text | "CASE" (" WHEN" sql " THEN" chosen)+ " ELSE" chosen " END"
-chosen: lit | number | "NULL"
+chosen: lit | number | col | "NULL"
 number: product (("+"|"-") product)*
 product: factor (("*"|"/"|"%") factor)*
 factor: numeric | num | "0" | "1" | "2" | "100" | "(" number ")" | "length(" text ")"
@@ -133,8 +133,10 @@ def _terminals(linked: Linked, types: Mapping[str, Container[str]]) -> dict[str,
     for rule, kind in (("new_store", "store"), ("new_table", "table"), ("new_column", "column")):
         known = {"new_table": linked.of("t"), "new_column": linked.of("c")}.get(rule, [])
         rules[rule] = " | ".join([*_new_names(linked, kind), *known])
+    # A table that an earlier line made, by its new name.
+    rules["made_table"] = " | ".join([*linked.of("t"), *_new_names(linked, "table")]) if marks["t"] else ""
     rules["column"] = " | ".join([*linked.of("c"), *(new if marks["c"] else [])])
-    # A source's columns aren't in the prompt.
+    # The columns of a source that tells none are no marks.
     fields = [slot for slot in (*linked.of("v"), *linked.of("w")) if not _PATH.search(linked.slots[slot])]
     rules["field"] = " | ".join([*linked.of("c"), *fields, *(f"({ends}) ({ends})" for _ in fields[:1] if ends)])
     rules["lit"] = " | ".join(x for x in (*linked.of("n"), *linked.of("d"), *new, '"true"', '"false"') if x)
@@ -190,7 +192,7 @@ _RULE_OF = {
     "table": "table", "source": "source", "resource": "resource", "query": "query", "store": "store",
     "column": "column", "new_column": "new_column", "new_table": "new_table", "new_store": "new_store", "value": "lit",
     "file": "file", "new_file": "path", "location": "name", "snapshot": "snapshot", "new_snapshot": "name",
-    "scheduled": "task", "zone": "zone",
+    "scheduled": "task", "zone": "zone", "other_column": "column",
 }  # fmt: skip
 
 
@@ -213,7 +215,7 @@ def _value(field: str, kind: str | None, annotation: Any, rules: dict[str, str])
     if field == "separator":
         return f"({_words(SEPARATORS)}{' | name' if 'name' in rules else ''})"
     if kind is not None:
-        rule = "field" if field in ("cursor", "key") else _RULE_OF.get(kind)
+        rule = {"cursor": "field", "key": "field", "other": "made_table"}.get(field, _RULE_OF.get(kind))
         if rule is None or rule not in rules:
             return None
         return f'"[" {rule} ("," {rule})* "]"' if _is_tuple(annotation) else rule

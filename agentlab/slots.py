@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import PurePosixPath
 from typing import Any
 
 from agentlab.actions import ACTIONS, Role, kind_of
@@ -30,7 +32,7 @@ from agentlab.view import View
 COLUMN, LITERAL = "\x01{}\x02", "\x03{}\x04"
 
 #: How many of each are shown where the intent mentions none; `o`, `q`, ... as in placeholders.
-_SHOWN = {"tables": 3, "schemas": 2, "sources": 2, "resources": 3, "f": 2, "o": 2, "q": 2, "k": 2, "p": 1}
+_SHOWN = {"tables": 3, "schemas": 2, "sources": 2, "resources": 3, "coming": 3, "f": 2, "o": 2, "q": 2, "k": 2, "p": 1}
 _MOST_COLUMNS = 24
 _MARKED = re.compile("\x01(?P<column>[^\x02]*)\x02|\x03(?P<literal>[^\x04]*)\x04")
 _SLOT = re.compile(r"<([a-z])\d+>")
@@ -45,13 +47,49 @@ class Slots:
 
     def prompt(self, ask: Ask, tokenizer: Any = None) -> Prompt:
         """The prompt of an intent, the grammar of its answers (lark, for llguidance) and how to read one."""
-        linked = link(ask.intent, index_of(ask.view))
-        text = prompt_text(linked, ask.view, ask.role)
+        linked, view = sighted(ask.intent, ask.view, ask.role)
+        text = prompt_text(linked, view, ask.role)
         return Prompt(
             text=text,
-            grammar=grammar(linked, ask.role, ask.view.types()),
-            read=lambda answer: complete(decode(answer, linked), linked, ask.view),
+            grammar=grammar(linked, ask.role, view.types()),
+            read=lambda answer: complete(decode(answer, linked), linked, view),
         )
+
+
+def sighted(intent: str, view: View, role: Role | None) -> tuple[Linked, View]:
+    """The intent, its candidates marked, and the view with the tables that a pull or load of what it mentions makes.
+
+    They stand among the tables, last, under the name that they get by default.
+    """
+    linked = link(intent, index_of(view))
+    coming = _coming(linked, view) if role in (None, "ingestion") else {}
+    if not coming:
+        return linked, view
+    tables = {**view.tables, **{table: view.incoming[name] for table, name in coming.items()}}
+    refreshes = [f"{table} refresh" for table in coming]
+    wider = replace(view, tables=tables, coming=coming, tasks=(*view.tasks, *refreshes))
+    return link(intent, Index(wider)), wider
+
+
+def _coming(linked: Linked, view: View) -> dict[str, str]:
+    """The tables that aren't there yet, each with what brings it: a mentioned resource or file, or the only one."""
+    said = [linked.slots[slot] for kind in "rf" for slot in linked.of(kind)]
+    if not said:
+        sources = [linked.slots[slot] for slot in linked.of("s")]
+        possible = [f"{source}.{known}" for source in sources or view.sources for known in view.sources[source]]
+        possible += [] if sources else view.files
+        said = possible if len(possible) == 1 else []
+    named = {staged(name, name in view.files): name for name in said if name in view.incoming}
+    return {table: name for table, name in list(named.items())[: _SHOWN["coming"]] if table not in view.tables}
+
+
+def staged(name: str, is_file: bool) -> str:
+    """The table that a pull of `source.resource`, or a load of a file, makes when no other is named.
+
+    >>> staged("sales_api.orders", False), staged("in/Depot list.csv", True)
+    ('staging.orders', 'staging.depot_list')
+    """
+    return "staging." + (identifier(PurePosixPath(name).name.partition(".")[0]) if is_file else name.split(".", 1)[1])
 
 
 _indexes: dict[int, tuple[View, Index]] = {}
@@ -77,8 +115,11 @@ def prompt_text(linked: Linked, view: View, role: Role | None) -> str:
 def _catalog(linked: Linked, view: View, role: Role | None) -> Iterable[str]:
     seen: set[str] = set()
     for number, table in enumerate(_tables(linked, view, role)):
-        columns = _columns(linked, view, table, seen) if number < _SHOWN["schemas"] or _is_said(linked, table) else ""
-        yield f"{linked.add('t', table)} {spoken(table)} :{columns}"
+        whole = number < _SHOWN["schemas"] or table in view.coming or _is_said(linked, table)
+        columns = _columns(linked, view, table, seen) if whole else ""
+        origin = view.coming.get(table)
+        mark = linked.add("f" if origin in view.files else "r", origin) if origin else ""
+        yield f"{linked.add('t', table)} {spoken(table)}{mark} :{columns}"
     if role in (None, "ingestion"):
         for source in _first(linked, "s", view.sources, _SHOWN["sources"]):
             full = [f"{source}.{resource}" for resource in view.sources[source]]
@@ -115,6 +156,7 @@ def _first(linked: Linked, kind: str, names: Iterable[str], most: int) -> list[s
 def _tables(linked: Linked, view: View, role: Role | None) -> list[str]:
     """The tables to show: those mentioned, those of a mentioned column, then the latest others, up to a few."""
     said = _mentioned(linked, "t", view.tables)
+    said += [table for table in view.coming if table not in said]
     if role == "ingestion":
         return said
     columns = set(_mentioned(linked, "c", view.columns()))
@@ -200,7 +242,7 @@ def _encode_one(name: str, kind: str | None, value: Any, linked: Linked) -> str:
 
 _LETTER = {
     "table": "t", "new_table": "t", "source": "s", "store": "o", "query": "q", "column": "c", "resource": "r",
-    "file": "f", "snapshot": "p", "scheduled": "k",
+    "file": "f", "snapshot": "p", "scheduled": "k", "other_column": "c",
 }  # fmt: skip
 
 
@@ -314,7 +356,17 @@ def _decode(name: str, kind: str | None, text: str, linked: Linked) -> Any:
 
 
 #: What a plain word is made a name for; elsewhere it stays the text that it is.
-_NAMED = ("column", "new_column", "new_table", "new_store", "store", "table", "new_snapshot", "snapshot")
+_NAMED = (
+    "column",
+    "other_column",
+    "new_column",
+    "new_table",
+    "new_store",
+    "store",
+    "table",
+    "new_snapshot",
+    "snapshot",
+)
 _SQL_SLOT = re.compile(r"@?(?:<[wv]\d+><[wv]\d+>|<[a-z]\d+>)")
 
 

@@ -15,7 +15,8 @@ class View:
     `values` maps a table and a text column to its distinct values, when they are few. `origins` maps a table to the
     names of what it was pulled from, by which people call it, too. `tasks` are what a schedule can name, `scheduled`
     those that have one. `files` are the data files of the lab's folder, newest first; `snapshots` maps
-    a snapshot to its table.
+    a snapshot to its table. `incoming` has the columns of what a source (`source.resource`) or a file (its path) would
+    bring, where they are known; `coming` are the tables among `tables` that aren't there yet, each with what brings it.
     """
 
     tables: Mapping[str, Schema] = field(default_factory=dict)
@@ -28,6 +29,8 @@ class View:
     files: tuple[str, ...] = ()
     snapshots: Mapping[str, str] = field(default_factory=dict)
     scheduled: tuple[str, ...] = ()
+    incoming: Mapping[str, Schema] = field(default_factory=dict)
+    coming: Mapping[str, str] = field(default_factory=dict)
 
     def columns(self) -> list[str]:
         """Every column name, once, tables in order."""

@@ -17,10 +17,10 @@ from scipy.sparse import csr_matrix
 from agentlab.actions import of
 from agentlab.completion import complete
 from agentlab.errors import PlanError
-from agentlab.linking import Index, Linked, link
+from agentlab.linking import Linked
 from agentlab.plan import Call, Origin, Plan
 from agentlab.prompts import Ask
-from agentlab.slots import decode, index_of
+from agentlab.slots import decode, sighted
 from agentlab.view import View
 from finetune.marking import Unsayable
 from finetune.written import Request, corpus, shown, spelt
@@ -58,11 +58,11 @@ class Nearest:
 
     def plan(self, ask: Ask) -> Plan:
         """The plan of the nearest phrasing that fits, of the next one after a fault; a question where none does."""
-        linked = link(ask.intent, index_of(ask.view))
+        linked, view = sighted(ask.intent, ask.view, ask.role)
         origin = Origin(intent=ask.intent, model=self.name)
         skip = bool(ask.fault)
         for n, likeness in self._nearest(linked.text, set(of(ask.role))):
-            plan = _read(self._answers[n], linked, ask.view, likeness, origin)
+            plan = _read(self._answers[n], linked, view, likeness, origin)
             if plan and not skip:
                 return plan
             skip = skip and plan is None
@@ -92,17 +92,14 @@ class Nearest:
 
 def _phrasings(requests: list[Request]) -> Iterator[tuple[str, str]]:
     """The marked text and the answer of each request whose answer names only what its text does."""
-    views: dict[int, tuple[View, Index]] = {}
+    views: dict[int, View] = {}
     for request in requests:
-        if id(request.lab) not in views:
-            view = request.lab.view()
-            views[id(request.lab)] = (view, Index(view))
-        view, index = views[id(request.lab)]
+        view = views.setdefault(id(request.lab), request.lab.view())
         try:
-            _, answer = shown(request, spelt(request), view, index)
+            _, answer = shown(request, spelt(request), view)
         except (PlanError, Unsayable):
             continue
-        text = link(request.text, index).text
+        text = sighted(request.text, view, None)[0].text
         if set(SLOT.findall(answer)) <= set(SLOT.findall(text)):
             yield text, answer
 

@@ -22,10 +22,9 @@ import torch
 from agentlab.agents import Agent
 from agentlab.completion import complete
 from agentlab.errors import PlanError
-from agentlab.linking import Index, link
 from agentlab.models.qwen import Qwen
 from agentlab.plan import Plan
-from agentlab.slots import decode, prompt_text
+from agentlab.slots import decode, prompt_text, sighted
 from finetune.examples import held_out
 from finetune.marking import Unsayable
 from finetune.written import Held, Request, corpus, shown, spelt
@@ -55,8 +54,8 @@ def known(size: int, seed: int = 4242) -> list[tuple[Request, Plan]]:
     for request in requests:
         view = request.lab.view()
         try:
-            _, answer = shown(request, spelt(request), view, Index(view))
-            linked = link(request.text, Index(view))
+            _, answer = shown(request, spelt(request), view)
+            linked, view = sighted(request.text, view, None)
             prompt_text(linked, view, None)
             found.append((request, Plan.from_calls(complete(decode(answer, linked), linked, view))))
         except (PlanError, Unsayable):

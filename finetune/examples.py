@@ -25,7 +25,7 @@ from finetune import intents, scenes
 from finetune.respeaking import resaid
 from finetune.speaking import Calls
 from finetune.tokenizer import build, extended
-from finetune.written import ALWAYS_NAMED, Request, corpus
+from finetune.written import ALWAYS_NAMED, FOLDER, Request, corpus
 
 LONGEST = 320
 
@@ -49,7 +49,17 @@ def held_out(request: Request) -> bool:
     return md5(request.lab.name.encode(), usedforsecurity=False).digest()[0] < 10
 
 
-def texts(size: int, seed: int, unseen: bool, written: list[Request], share: float) -> tuple[list[str], list[str], int]:
+def sayings(requests: list[Request]) -> list[list[Request]]:
+    """Requests, each with its rewordings, so that all are as likely to be drawn however often they were reworded."""
+    found: dict[tuple[str, int], list[Request]] = {}
+    for request in requests:
+        found.setdefault((request.writer.removesuffix("*"), request.line), []).append(request)
+    return list(found.values())
+
+
+def texts(
+    size: int, seed: int, unseen: bool, written: list[list[Request]], share: float
+) -> tuple[list[str], list[str], int]:
     """Prompts, answers, and how many intents could not be expressed; `share` of them are written requests said again."""
     r = random.Random(seed)
     prompts: list[str] = []
@@ -58,7 +68,7 @@ def texts(size: int, seed: int, unseen: bool, written: list[Request], share: flo
     while len(prompts) < size:
         if r.random() < share:
             try:
-                prompt, answer = resaid(r.choice(written), r)
+                prompt, answer = resaid(r.choice(r.choice(written)), r)
                 prompts.append(prompt)
                 answers.append(answer)
             except (PlanError, ValueError):
@@ -82,7 +92,7 @@ def write(
     tokenizer: PreTrainedTokenizerFast,
     size: int,
     seed: int,
-    written: list[Request],
+    written: list[list[Request]],
     share: float,
     unseen: bool = False,
 ) -> None:
@@ -113,14 +123,15 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=240_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tokenizer", type=Path, help="an existing one, to go on with")
+    parser.add_argument("--requests", type=Path, default=FOLDER, help="the folder of written requests")
     parser.add_argument("--written", type=float, default=0.65, help="share of written requests; the rest are templates")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     tokenizer = extended(PreTrainedTokenizerFast.from_pretrained(options.tokenizer)) if options.tokenizer else build()
     tokenizer.save_pretrained(options.out)
-    requests = corpus()
-    held = [request for request in requests if held_out(request)]
-    kept = [request for request in requests if not held_out(request)]
+    requests = corpus(options.requests)
+    held = sayings([request for request in requests if held_out(request)])
+    kept = sayings([request for request in requests if not held_out(request)])
     print(f"{len(kept)} written requests to learn from, {len(held)} held out", flush=True)
     write(options.out / "dev.npz", tokenizer, 1000, 900_000_000, held, 1.0)
     write(options.out / "templates.npz", tokenizer, 500, 900_000_000, held, 0.0, unseen=True)

@@ -103,7 +103,8 @@ class _Maker:
         self.hints = _hints(self.calls)
         self.later = [names for request in requests for names in _later(request.calls)]
         self.r = random.Random(lab.name)
-        self.types = {c.lower(): kind for schema in lab.tables.values() for c, kind in schema.items()}
+        schemas = (*lab.incoming.values(), *lab.tables.values())
+        self.types = {c.lower(): kind for schema in schemas for c, kind in schema.items()}
         self.values = {c.lower(): v for listed in lab.values.values() for c, v in listed.items()}
         self.shared: dict[str, list[Any]] = {}
         named = [c.lower() for schema in lab.tables.values() for c in schema]
@@ -139,6 +140,8 @@ class _Maker:
             if c["name"] in ("pull", "sync") and c["arguments"].get("resource", resource) == resource
         ]
         into = [str(call["into"]) for call in calls if call.get("into")]
+        if known := self.lab.incoming.get(f"{source}.{resource}"):
+            return known, self.rows(resource, known, LISTED)
         schema = self._like([*into, resource])
         schema = {"id": "int", **schema} if "id" not in {c.lower() for c in schema} else schema
         asked = [c for call in calls for c in (*call.get("key", ()), *_columns(call.get("where")))]
@@ -159,6 +162,8 @@ class _Maker:
         """A file's columns: those of the table that it is loaded into, and its key."""
         calls = [c["arguments"] for c in self.calls if c["name"] == "load_file" and c["arguments"].get("path") == path]
         name = path.rpartition("/")[2].partition(".")[0]
+        if known := self.lab.incoming.get(path):
+            return known, self.rows(name, known, 20)
         schema = self._like([*(str(call["into"]) for call in calls if call.get("into")), name])
         schema = schema or {"id": "int", "name": "text", "amount": "float", "day": "date"}
         for column in (c for call in calls for c in call.get("key", ())):

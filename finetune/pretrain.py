@@ -9,6 +9,7 @@ it is told to. Loss on the answers only. A hub model is tuned by `sft.py`.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import random
 import re
@@ -80,6 +81,27 @@ def shape(tokenizer: PreTrainedTokenizerFast, width: int, layers: int) -> Qwen2C
         pad_token_id=tokenizer.pad_token_id,
         agentlab={"rendering": "slots", "version": 1},
     )
+
+
+@torch.no_grad()
+def grown(model: Qwen2ForCausalLM, layers: int) -> Qwen2ForCausalLM:
+    """A model of more layers that computes the same at first: some come twice, the second time adding nothing yet."""
+    few = model.config.num_hidden_layers
+    config = copy.deepcopy(model.config)
+    config.num_hidden_layers = layers
+    config.layer_types = None
+    larger = Qwen2ForCausalLM(Qwen2Config.from_dict(config.to_dict()))
+    larger.model.embed_tokens.load_state_dict(model.model.embed_tokens.state_dict())
+    larger.model.norm.load_state_dict(model.model.norm.state_dict())
+    sources = [at * few // layers for at in range(layers)]
+    for at, source in enumerate(sources):
+        layer = larger.model.layers[at]
+        layer.load_state_dict(model.model.layers[source].state_dict())
+        if source in sources[:at]:
+            layer.self_attn.o_proj.weight.zero_()
+            layer.mlp.down_proj.weight.zero_()
+    larger.tie_weights()
+    return larger
 
 
 def optimizers(model: Qwen2ForCausalLM, rate: float, muon: float) -> list[torch.optim.Optimizer]:
@@ -154,6 +176,8 @@ def train(options: argparse.Namespace) -> None:
         and (older := PreTrainedTokenizerFast.from_pretrained(options.init)).get_vocab() != tokenizer.get_vocab()
     ):
         carried(model, older, tokenizer)
+    if options.layers > model.config.num_hidden_layers:
+        model = grown(model, options.layers)
     examples = Examples(options.data / "train.npz")
     held = {name: Examples(options.data / f"{name}.npz") for name in ("dev", "templates")}
     print(f"{sum(p.numel() for p in model.parameters())} parameters, {len(examples.length)} examples", flush=True)
@@ -223,7 +247,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=0, help="end after so many steps, whatever the time")
     parser.add_argument("--init", type=Path)
     parser.add_argument("--width", type=int, default=192)
-    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--layers", type=int, default=4, help="a checkpoint with fewer grows")
     parser.add_argument("--rate", type=float, default=1.2e-3)
     parser.add_argument("--muon", type=float, default=0.0)
     parser.add_argument("--falls-over", type=float, default=0.5, help="the part of the run in which the rate falls")

@@ -34,12 +34,12 @@ from agentlab.completion import complete
 from agentlab.errors import AgentlabError, PlanError
 from agentlab.evaluation.state import prepared
 from agentlab.lab import Lab
-from agentlab.linking import Index, identifier, link
+from agentlab.linking import identifier
 from agentlab.orchestrator import new_id
 from agentlab.plan import Plan
 from agentlab.rehearsal import reaches_out
 from agentlab.rules import check
-from agentlab.slots import decode, prompt_text
+from agentlab.slots import decode, prompt_text, sighted
 from agentlab.view import View
 from finetune.dataset import id_of, plan_of
 from finetune.marking import Unsayable
@@ -157,13 +157,13 @@ def _differ(one: End, two: End) -> str:
 # ---------------------------------------------------------------- proving
 
 
-def prove(request: Request, lab: Lab, view: View, index: Index) -> Proof:
+def prove(request: Request, lab: Lab, view: View) -> Proof:
     """One request in its lab."""
     name = id_of(request)
     if fault := next(problems(request), None):
         return Proof(name, "untried", f"it doesn't fit its lab: {fault}")
     if any(call["name"] in ("clarify", "refuse") for call in request.calls):
-        trip = _abstained(request, view, index)
+        trip = _abstained(request, view)
         lost = trip == "other end"
         return Proof(
             name, "failed" if lost else "proved", "round trip: it asks or declines otherwise" * lost, trip=trip
@@ -171,7 +171,7 @@ def prove(request: Request, lab: Lab, view: View, index: Index) -> Proof:
     try:
         plan = plan_of(request)
         end = ended(lab, plan)
-        trip, why = _round_trip(request, plan, end, lab, view, index)
+        trip, why = _round_trip(request, plan, end, lab, view)
     except Outside as why_not:
         return Proof(name, "untried", str(why_not))
     except Broken as broken:
@@ -181,26 +181,26 @@ def prove(request: Request, lab: Lab, view: View, index: Index) -> Proof:
     return Proof(name, "failed" if why else "proved", why, tuple(end.looked), tuple(end.carried), trip)
 
 
-def _back(request: Request, view: View, index: Index) -> Calls:
+def _back(request: Request, view: View) -> Calls:
     """The plan through the model's form and back. PlanError or Unsayable where that form has no words for it."""
-    _, answer = shown(request, spelt(request), view, index)
-    linked = link(request.text, index)
+    _, answer = shown(request, spelt(request), view)
+    linked, view = sighted(request.text, view, None)
     prompt_text(linked, view, None)  # What the prompt lists has its marks, too.
     return complete(decode(answer, linked), linked, view)
 
 
-def _abstained(request: Request, view: View, index: Index) -> Trip:
+def _abstained(request: Request, view: View) -> Trip:
     try:
-        back = _back(request, view, index)
+        back = _back(request, view)
     except (PlanError, Unsayable):
         return "unsayable"
     told = [(c["name"], c["arguments"].get("about"), c["arguments"].get("because")) for c in (*back, *request.calls)]
     return "same plan" if len(told) == 2 and told[0] == told[1] else "other end"
 
 
-def _round_trip(request: Request, plan: Plan, end: End, lab: Lab, view: View, index: Index) -> tuple[Trip, str]:
+def _round_trip(request: Request, plan: Plan, end: End, lab: Lab, view: View) -> tuple[Trip, str]:
     try:
-        back = Plan.from_calls(_back(request, view, index))
+        back = Plan.from_calls(_back(request, view))
     except (PlanError, Unsayable):
         return "unsayable", ""
     if back.to_calls() == plan.to_calls():
@@ -238,9 +238,8 @@ def _in_lab(requests: list[Request]) -> Iterator[Proof]:
         try:
             with prepared(peopled(written, requests), Path(folder) / "lab") as lab:
                 view = written.view()
-                index = Index(view)
                 for request in requests:
-                    yield prove(request, lab, view, index)
+                    yield prove(request, lab, view)
                     done += 1
         except (AgentlabError, ValueError) as fault:
             for request in requests[done:]:

@@ -11,10 +11,10 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from agentlab.actions import ACTIONS, ROLES, Role, kind_of
+from agentlab.actions import ACTIONS, ROLES, ColumnType, Role, kind_of
 from agentlab.lexicon import FUNCTION_WORDS
-from agentlab.linking import Index, parts, spoken
-from agentlab.slots import COLUMN, LITERAL
+from agentlab.linking import parts, spoken
+from agentlab.slots import COLUMN, LITERAL, staged
 from agentlab.view import View
 from finetune import scenes, speech
 from finetune.scenes import SHORT, SOURCES, STORES, made_up, random_value, styled
@@ -39,6 +39,8 @@ _KINDS = [
     "final",
 ]
 _MARKED = re.compile("\x01(?P<column>[^\x02]*)\x02|\x03(?P<literal>[^\x04]*)\x04")
+#: A column that is compared with a number.
+_COMPARED = re.compile("\x01([^\x02]*)\x02 *[<>]=? *\x03-?\\d")
 _ISO = re.compile(r"\d{4}-\d\d-\d\d")
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _TASK = re.compile(r"(.*) (refresh|pull)")
@@ -57,9 +59,18 @@ class Resaid:
         self.lab = request.lab
         self.names: dict[str, str] = {}
         self._values: dict[str, tuple[str, ...]] = {}
+        self.incoming = {**self._needed_columns(calls), **self.lab.incoming}
+        #: Which resource or file brings a table, and all tables with their columns, those that aren't there yet, too.
+        self.origins = {staged(name, name in self.lab.files): name for name in self._possible()}
+        missing = {
+            t: self.incoming[o] for t, o in self.origins.items() if t not in self.lab.tables and o in self.incoming
+        }
+        self.schemas = {**self.lab.tables, **missing}
         self.literals: dict[str, str] = {}
         self.sayings: dict[str, str] = {}
-        how = r.choices(["own", "styled", "moved"], [15, 40, 45])[0]
+        # In another lab a question about two that fit would become one about something that isn't there.
+        asks = calls[0]["name"] in ("clarify", "refuse")
+        how = r.choices(["own", "styled", "moved"], [40, 45, 15] if asks else [15, 40, 45])[0]
         if how == "styled":
             self._style()
         elif how == "moved":
@@ -70,12 +81,37 @@ class Resaid:
         self.text = "".join(self._said(part, how) for part in request.parts)
         self.view = self._view()
 
+    # ---- what isn't loaded
+
+    def _possible(self) -> list[str]:
+        return [*(f"{s}.{r}" for s, known in self.lab.sources.items() for r in known), *self.lab.files]
+
+    def _needed_columns(self, calls: Calls) -> dict[str, dict[str, ColumnType]]:
+        """The columns of what the plan brings in, where the lab doesn't tell them: its table's, or those that are named."""
+        found: dict[str, dict[str, ColumnType]] = {}
+        for call in calls:
+            given = call["arguments"]
+            if call["name"] not in ("pull", "sync", "load_file") or not ("path" in given or "resource" in given):
+                continue
+            name = given["path"] if "path" in given else f"{given.get('source')}.{given['resource']}"
+            table = staged(name, "path" in given)
+            schema = dict(self.lab.tables.get(given.get("into", table), self.lab.tables.get(table, {})))
+            named = {match["column"]: "text" for match in _MARKED.finditer(given.get("where", "")) if match["column"]}
+            named |= dict.fromkeys(_COMPARED.findall(given.get("where", "")), "float")
+            named |= dict.fromkeys(given.get("key", ()), "text")
+            named |= {given["cursor"]: "timestamp"} if given.get("cursor") else {}
+            for column, kind in named.items():
+                schema.setdefault(column, kind)  # type: ignore[arg-type]
+            if schema:
+                found[name] = schema
+        return found
+
     # ---- names
 
     def _style(self) -> None:
         """Every column in another writing, some tables without their prefix."""
         style = self.r.choice(["snake", "snake", "snake", "camel", "pascal", "upper", "short", "title", "own", "own"])
-        columns = list(dict.fromkeys(c for schema in self.lab.tables.values() for c in schema))
+        columns = list(dict.fromkeys(c for schema in self.schemas.values() for c in schema))
         taken = {c.lower() for c in columns}
         for name in columns:
             words = spoken(name).replace(" ", "_")
@@ -87,14 +123,14 @@ class Resaid:
                 taken.add(new.lower())
         if self.r.random() < 0.5:
             prefix = self.r.choice(["", "staging.", "core.", "raw."])
-            for table in self.lab.tables:
+            for table in self.lab.tables.keys() - self.origins.keys():
                 self.names[table] = prefix + table.rpartition(".")[2]
 
     def _move(self) -> None:
         """Another lab of the same shape: for each column one of the same type, other tables, sources, stores."""
         r, used = self.r, set[str]()
         needed = self._needed()
-        for table, schema in self.lab.tables.items():
+        for table, schema in self.schemas.items():
             called, pool = scenes.make_table(r)
             prefix = (
                 "staging." if table.startswith("staging.") or r.random() < 0.4 else r.choice(["", "core.", "raw.", ""])
@@ -103,12 +139,13 @@ class Resaid:
             if called.lower() in used:
                 called += "_2"
             used.add(called.lower())
-            self.names[table] = called
+            self.names[table] = self._brought(table, called) if table in self.origins else called
             pool = [c for c in pool if c.name.lower() not in used]
             for column, kind in schema.items():
                 if column in self.names:
                     continue
-                fitting = [c for c in pool if c.type == kind and (not self.lab.values[table].get(column) or c.values)]
+                known = self.lab.values.get(table, {}).get(column, ())
+                fitting = [c for c in pool if c.type == kind and (not known or c.values)]
                 if fitting:
                     chosen = r.choice(fitting)
                     pool.remove(chosen)
@@ -119,10 +156,20 @@ class Resaid:
                 used.add(chosen.name.lower())
                 self.names[column] = chosen.name
                 if column in needed:
-                    for old, new in zip(self.lab.values[table].get(column, ()), chosen.values, strict=False):
+                    for old, new in zip(known, chosen.values, strict=False):
                         self.literals.setdefault(old, new)
                 self._values[column] = chosen.values
         self._others()
+
+    def _brought(self, table: str, called: str) -> str:
+        """A new name for a table, and for the resource or file that brings it."""
+        origin, bare = self.origins[table], called.rpartition(".")[2]
+        if origin in self.lab.files:
+            folder, slash, name = origin.rpartition("/")
+            self.names[origin] = f"{folder}{slash}{bare}.{name.partition('.')[2]}"
+            return staged(self.names[origin], True)
+        self.names[origin.split(".", 1)[1]] = bare
+        return f"staging.{bare}"
 
     def _made(self, kind: str, used: set[str]) -> scenes.Column:
         for _ in range(200):
@@ -139,7 +186,7 @@ class Resaid:
         for name, new in zip(lab.sources, r.sample(SOURCES, len(lab.sources)), strict=True):
             self.names[name] = new
             for resource in lab.sources[name]:
-                self.names[resource] = self._plural(r)
+                self.names.setdefault(resource, self._plural(r))
         for name, new in zip(lab.stores, r.sample(STORES, len(lab.stores)), strict=True):
             self.names[name] = new
         for query in lab.queries:
@@ -151,6 +198,8 @@ class Resaid:
                 self.names[task] = f"{r.choice(STORES)} {r.choice(['load', 'report', 'update', 'pipeline'])}"
         for file in lab.files:
             ending = file.partition(".")[2]
+            if file in self.names:
+                continue
             self.names[file] = scenes.file_name(r).partition(".")[0] + "." + ending
         for snapshot in lab.snapshots:
             self.names[snapshot] = scenes.snapshot_name(r)
@@ -281,11 +330,7 @@ class Resaid:
         self.names[value], self.sayings[value] = prefix + new, new_said
 
     def _known(self) -> set[str]:
-        lab = self.lab
-        return {
-            *lab.tables, *lab.sources, *lab.stores, *lab.queries, *lab.pipelines, *lab.schedules, *lab.files, *lab.snapshots,
-            *(c for schema in lab.tables.values() for c in schema), *(x for known in lab.sources.values() for x in known),
-        }  # fmt: skip
+        return self.lab.names | {column for schema in self.schemas.values() for column in schema}
 
     def _plan_values(self, calls: Calls) -> dict[str, set[str]]:
         """What the plan's arguments hold, by sort: number, fraction, text, new."""
@@ -338,6 +383,9 @@ class Resaid:
             return _MARKED.sub(self._map_mark, value)
         if kind in ("value", "span", "size", "when") or name in ("since", "until"):
             return self.literals.get(value, value)
+        if kind is None:
+            # One of a few choices, such as a function, is no name, even where a column is called so.
+            return value
         if task := _TASK.fullmatch(value):
             if value in self.names:
                 return self.names[value]
@@ -371,7 +419,7 @@ class Resaid:
         new = self.names.get(value, value)
         if new == value or (how == "styled" and said != value and r.random() < 0.85):
             return said
-        if any(value in schema for schema in self.lab.tables.values()):
+        if any(value in schema for schema in self.schemas.values()):
             return self._column(value, said, new)
         if value in self.lab.tables:
             bare = new.rpartition(".")[2]
@@ -396,7 +444,7 @@ class Resaid:
             part = r.choice([words[0], words[-1]])
             others = [
                 spoken(c).split()
-                for schema in self.lab.tables.values()
+                for schema in self.schemas.values()
                 for c in (self.names.get(c, c) for c in schema)
                 if c != new
             ]
@@ -407,7 +455,7 @@ class Resaid:
     def _view(self) -> View:
         lab, names, r = self.lab, self.names, self.r
         new = WrittenLab(lab.name)
-        tables = list(lab.tables)
+        tables = [t for t in lab.tables if t not in self._not_yet()]
         if r.random() < 0.25:
             r.shuffle(tables)
         for table in tables:
@@ -427,8 +475,31 @@ class Resaid:
         new.schedules = [self._map("task", "text", s) for s in lab.schedules]
         new.files = [names.get(f, f) for f in lab.files]
         new.snapshots = {names.get(s, s): names.get(t, t) for s, t in lab.snapshots.items()}
+        for origin, known in self.incoming.items():
+            if r.random() < 0.93:
+                new.incoming[self._map_origin(origin)] = {names.get(c, c): kind for c, kind in known.items()}
         self._beside(new)
         return new.view()
+
+    def _map_origin(self, origin: str) -> str:
+        if origin in self.lab.files:
+            return self.names.get(origin, origin)
+        source, resource = origin.split(".", 1)
+        return f"{self.names.get(source, source)}.{self.names.get(resource, resource)}"
+
+    def _not_yet(self) -> set[str]:
+        """Tables that the plan makes before it uses them, and that needn't be there; sometimes they aren't."""
+        if self.r.random() < 0.35:
+            return set()
+        used, made = set[str](), set[str]()
+        for call in self.request.calls:
+            given = call["arguments"]
+            if call["name"] in ("pull", "sync", "load_file") and not given.get("mode"):
+                name = given.get("path") or f"{given.get('source')}.{given.get('resource')}"
+                into = given.get("into", staged(name, "path" in given))
+                made |= {into} - used if name in self.incoming else set()
+            used |= {str(value) for name, value in given.items() if name in ("table", "other", "reference")}
+        return made
 
     def without(self) -> View | None:
         """The view without a column that the text names outright, so that the request can't be met; None if it names none.
@@ -480,6 +551,11 @@ class Resaid:
             lab.queries.append(f"{r.choice(scenes.QUERY_WORDS)} {r.choice(scenes.words())}")
         if r.random() < 0.12 and not lab.sources:
             lab.sources[r.choice(SOURCES)] = (self._plural(r),)
+        if r.random() < 0.05 and not lab.files:
+            lab.files.append(scenes.file_name(r))
+        for name in (*(f"{s}.{x}" for s, known in lab.sources.items() for x in known), *lab.files):
+            if name not in lab.incoming and r.random() < 0.6:
+                lab.incoming[name] = {c.name: c.type for c in scenes.make_table(r)[1]}
 
 
 def resaid(request: Request, r: random.Random) -> tuple[str, str]:
@@ -493,7 +569,7 @@ def resaid(request: Request, r: random.Random) -> tuple[str, str]:
     if len(roles) == 1 and r.random() < 0.025:
         role = r.choice([other for other in ROLES if other not in roles])
         calls = [{"name": "refuse", "arguments": {"because": "authority"}}]
-    return shown(replace(request, parts=(Mention(written(made.text, r)),)), calls, view, Index(view), role)
+    return shown(replace(request, parts=(Mention(written(made.text, r)),)), calls, view, role)
 
 
 def written(text: str, r: random.Random) -> str:

@@ -24,11 +24,11 @@ from agentlab.actions.storage import PERIODS
 from agentlab.completion import complete
 from agentlab.entries import Entries, Entry, EntryKind, TableDoc
 from agentlab.errors import PlanError
-from agentlab.linking import Index, Linked, identifier, link, parts
+from agentlab.linking import Linked, identifier, parts
 from agentlab.plan import Plan
 from agentlab.rules import check
 from agentlab.slot_grammar import options
-from agentlab.slots import decode, encode, prompt_text
+from agentlab.slots import decode, encode, prompt_text, sighted
 from agentlab.view import View
 from finetune.marking import Unsayable, marked
 
@@ -63,6 +63,23 @@ class WrittenLab:
     schedules: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     snapshots: dict[str, str] = field(default_factory=dict)
+    #: The columns of what isn't loaded: of `source.resource`, or of a file.
+    incoming: dict[str, dict[str, ColumnType]] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> list[str]:
+        """Every column of its tables, and of what isn't loaded, once."""
+        schemas = (*self.tables.values(), *self.incoming.values())
+        return list(dict.fromkeys(column for schema in schemas for column in schema))
+
+    @property
+    def names(self) -> set[str]:
+        """Every name that there is."""
+        return {
+            *(*self.tables, *self.columns, *self.sources, *self.stores, *self.queries, *self.pipelines),
+            *(*self.schedules, *self.files, *self.snapshots),
+            *(resource for known in self.sources.values() for resource in known),
+        }
 
     def view(self) -> View:
         """The lab as a planner sees it."""
@@ -78,6 +95,7 @@ class WrittenLab:
             values=self.values,
             files=tuple(self.files),
             snapshots=self.snapshots,
+            incoming=self.incoming,
         )
 
 
@@ -168,15 +186,29 @@ def _header(lab: WrittenLab, line: str) -> None:
         lab.tables[name.strip()], lab.values[name.strip()] = _columns(columns)
     elif kind == "source":
         name, _, resources = rest.partition(":")
-        lab.sources[name.strip()] = tuple(r.strip() for r in resources.split(",") if r.strip())
+        listed = [_bringing(text) for text in re.split(r",(?![^(]*\))", resources) if text.strip()]
+        lab.sources[name.strip()] = tuple(resource for resource, _ in listed)
+        lab.incoming |= {f"{name.strip()}.{resource}": schema for resource, schema in listed if schema}
+    elif kind == "file":
+        path, schema = _bringing(rest)
+        lab.files.append(path)
+        lab.incoming |= {path: schema} if schema else {}
     elif kind == "snapshot":
         name, _, table = rest.partition(" of ")
         lab.snapshots[name.strip()] = table.strip()
-    elif kind in ("store", "query", "pipeline", "schedule", "file"):
+    elif kind in ("store", "query", "pipeline", "schedule"):
         known = {"store": lab.stores, "query": lab.queries, "pipeline": lab.pipelines, "schedule": lab.schedules}
-        known.get(kind, lab.files).append(rest)
+        known[kind].append(rest)
     else:
         raise Unfit(f"{line!r} is neither a part of a lab nor a request")
+
+
+def _bringing(text: str) -> tuple[str, dict[str, ColumnType]]:
+    """What isn't loaded: a resource or a file, and its columns in brackets, if they are told."""
+    name, _, columns = text.strip().partition("(")
+    if columns and not columns.endswith(")"):
+        raise Unfit(f"{text.strip()!r} has a bracket that isn't closed")
+    return name.strip(), _columns(columns[:-1])[0]
 
 
 def _columns(text: str) -> tuple[dict[str, ColumnType], dict[str, tuple[str, ...]]]:
@@ -228,10 +260,7 @@ def _named_as_said(request: Request) -> Request:
     A plan's author may have made `AvgStars` of it; who reads the text alone can't know.
     """
     lab = request.lab
-    known = {*lab.tables, *(column for schema in lab.tables.values() for column in schema)}
-    known |= {value for schema in lab.values.values() for values in schema.values() for value in values}
-    known |= {*lab.stores, *lab.sources, *lab.queries, *lab.pipelines, *lab.schedules, *lab.files, *lab.snapshots}
-    known |= {resource for resources in lab.sources.values() for resource in resources}
+    known = lab.names | {value for schema in lab.values.values() for values in schema.values() for value in values}
     used = {str(value) for call in request.calls for value in _flat(call["arguments"])}
     named: dict[str, str] = {}
     for part in request.parts:
@@ -286,7 +315,15 @@ class Held(Entries):
             doc = TableDoc(path=f"tables/{table}/v1", schema_=schema, rows=1000).model_dump(mode="json", by_alias=True)
             self._add("table", table, doc)
         for source, resources in lab.sources.items():
-            known = {r: {"path": f"/{r}", "key": ["id"], "time_column": "updated_at"} for r in resources}
+            known = {
+                r: {
+                    "path": f"/{r}",
+                    "key": ["id"],
+                    "time_column": "updated_at",
+                    "schema": lab.incoming.get(f"{source}.{r}"),
+                }
+                for r in resources
+            }
             self._add("source", source, {"kind": "rest", "url": "https://api.example.com", "resources": known})
         for store in lab.stores:
             self._add("store", store, {"store": store, "format": "parquet", "path": f"stores/{store}"})
@@ -319,19 +356,21 @@ def spelt(request: Request) -> Calls:
             kind = kind_of(ACTIONS[call["name"]].model_fields[name])
             if given is None or (given is False and name in ("descending", "apply", "trim")):
                 continue
+            if name == "other_column" and [given] == list(call["arguments"].get("columns", ())):
+                continue
             value = list(given) if isinstance(given, tuple) else given
             arguments[name] = marked(given, said, kind == "where") if kind in ("expr", "where") else value
         calls.append({"name": call["name"], "arguments": arguments})
     return calls
 
 
-def shown(request: Request, full: Calls, view: View, index: Index, role: Role | None = None) -> tuple[str, str]:
+def shown(request: Request, full: Calls, view: View, role: Role | None = None) -> tuple[str, str]:
     """Prompt and answer as the model is taught them. PlanError or Unsayable when the answer can't be said.
 
     What the text doesn't say (a table, a store, what a schedule refreshes) is left out of the answer where `completion`
     finds it again.
     """
-    linked = link(request.text, index)
+    linked, view = sighted(request.text, view, role)
     prompt = prompt_text(linked, view, role)
     wanted = _known(full)
     for calls in _briefer(
@@ -343,7 +382,25 @@ def shown(request: Request, full: Calls, view: View, index: Index, role: Role | 
                 return prompt, answer
         except PlanError:
             continue
-    return prompt, encode(full, linked)
+    answer = encode(least := _sayable(full, linked), linked)
+    if least != full and _known(complete(decode(answer, linked), linked, view)) != wanted:
+        raise PlanError("what the intent doesn't say can't be found again")
+    return prompt, answer
+
+
+def _sayable(full: Calls, linked: Linked) -> Calls:
+    """The calls without those names, of what `completion` may find again, that can't be said."""
+    for at, call in enumerate(full):
+        for name in _FOUND:
+            if name not in call["arguments"] or call["name"] in ALWAYS_NAMED:
+                continue
+            with suppress(PlanError):
+                encode([{"name": call["name"], "arguments": {name: call["arguments"][name]}}], linked)
+                continue
+            without = {key: value for key, value in call["arguments"].items() if key != name}
+            full = [*full[:at], {"name": call["name"], "arguments": without}, *full[at + 1 :]]
+            call = full[at]
+    return full
 
 
 #: What `completion` finds by itself where the text leaves it out.
@@ -354,32 +411,36 @@ ALWAYS_NAMED = ("restore", "provision", "drop", "compare")
 
 def _known(calls: Calls) -> list[tuple[str, tuple[Any, ...]]]:
     """What two plans must have in common to be the same but for the wording of their SQL."""
-    return [(call["name"], tuple(str(call["arguments"].get(name)) for name in _FOUND)) for call in calls]
+    return [
+        (call["name"], tuple(str(call["arguments"].get(name)).removeprefix("staging.") for name in _FOUND))
+        for call in calls
+    ]
 
 
 def _briefer(full: Calls, said: set[str]) -> Iterator[Calls]:
-    """The calls without any table, and without what the text doesn't name; then with the tables that it names."""
-    brief, before = [], ""
+    """The calls without any table, and without what the text doesn't name; with the tables that it names; with all.
+
+    A table that the call before speaks of isn't named again.
+    """
+    bare: Calls = []
+    brief: Calls = []
+    whole: Calls = []
+    before = ""
     for call in full:
-        arguments = dict(call["arguments"])
-        for name in _FOUND:
-            value = arguments.get(name)
-            place = f"{arguments.get('source')}.{value}" if name == "resource" else value
-            if value is not None and place not in said and call["name"] not in ALWAYS_NAMED:
-                arguments.pop(name)
-        table = call["arguments"].get("table")
-        if table is not None and table == before:
-            arguments.pop("table", None)
-        before = call["arguments"].get("into") or table or before
-        brief.append({"name": call["name"], "arguments": arguments})
-    bare = [
-        {
-            "name": c["name"],
-            "arguments": {k: v for k, v in c["arguments"].items() if k != "table" or c["name"] in ALWAYS_NAMED},
-        }
-        for c in brief
-    ]
-    yield from (bare, brief)
+        name, given = call["name"], call["arguments"]
+        place = {**given, "resource": f"{given.get('source')}.{given.get('resource')}"}
+        unsaid = {k for k in _FOUND if k in given and place[k] not in said and name not in ALWAYS_NAMED}
+        table = given.get("table")
+        again = {"table"} if table is not None and table == before else set[str]()
+        before = given.get("into") or table or before
+        anyway = set[str]() if name in ALWAYS_NAMED else {"table"}
+        for calls, left_out in (
+            (bare, unsaid | again | anyway),
+            (brief, unsaid | again),
+            (whole, (unsaid - {"table"}) | again),
+        ):
+            calls.append({"name": name, "arguments": {k: v for k, v in given.items() if k not in left_out}})
+    yield from (bare, brief, whole)
 
 
 def problems(request: Request) -> Iterator[str]:
@@ -416,19 +477,7 @@ def _copied(calls: Calls) -> Calls:
 
 
 def _values(request: Request) -> set[str]:
-    lab = request.lab
-    known = {
-        *lab.tables,
-        *lab.sources,
-        *lab.stores,
-        *lab.queries,
-        *lab.pipelines,
-        *lab.schedules,
-        *lab.files,
-        *lab.snapshots,
-    }
-    known |= {column for schema in lab.tables.values() for column in schema}
-    known |= {resource for resources in lab.sources.values() for resource in resources}
+    known = request.lab.names
     return known | {str(value) for call in request.calls for value in _flat(call["arguments"])}
 
 
@@ -488,16 +537,16 @@ def main() -> None:
     for name in (a for a in sys.argv[2:] if a != "-v"):
         requests = load(Path(name), faults)
         total += len(requests)
-        indexes: dict[int, tuple[View, Index]] = {}
+        views: dict[int, View] = {}
         for request in requests:
             told = list(problems(request))
             faults += [f"{Path(name).name}:{request.line}: {told[0]}"] if told else []
             if told:
                 continue
             fit += 1
-            view, index = indexes.setdefault(id(request.lab), (view := request.lab.view(), Index(view)))
+            view = views.setdefault(id(request.lab), request.lab.view())
             try:
-                shown(request, spelt(request), view, index)
+                shown(request, spelt(request), view)
             except (PlanError, Unsayable) as fault:
                 lost[type(fault).__name__] += 1
                 if verbose:

@@ -33,6 +33,7 @@ from agentlab.sources.datasets import save_dataset
 from agentlab.sources.fetched import Fetched
 from agentlab.sources.frame import save_frame
 from agentlab.sources.pacing import Pace
+from agentlab.sources.peeking import columns_of
 from agentlab.sources.secrets import keep_secret, save_token, token_file
 from agentlab.sources.sql import apart
 
@@ -51,6 +52,7 @@ __all__ = [
     "SqlResource",
     "SqlSource",
     "apart",
+    "columns_of",
     "describe",
     "discovered",
     "fetch",
@@ -98,10 +100,12 @@ def pull(source: Source, action: Pull, root: Path, progress: Progress | None = N
 
 
 def discovered(source: Source, root: Path) -> Source:
-    """The source with what can be found out of it when it is registered: a database's tables, a data set's splits.
+    """The source with what can be found out of it when it is registered: tables, splits, the columns of an API's lists.
 
-    LabError where that can't be had, or hasn't what the source names.
+    LabError where a database or a data set can't be had, or hasn't what the source names. An API may be silent.
     """
+    if isinstance(source, RestSource):
+        return rest.discovered(source, root)
     if isinstance(source, SqlSource):
         return sql.discovered(source, root)
     return datasets.discovered(source, root) if isinstance(source, DatasetSource) else source

@@ -61,6 +61,8 @@ class RestResource(Doc):
     schema_: Annotated[Schema | None, Field(alias="schema")] = None
     #: With a schema: a row with a value that doesn't fit it is set aside, rather than the column's type widened.
     strict: bool = False
+    #: What its first rows had when it was registered. A planner knows these columns; a pull takes what comes.
+    seen: Schema | None = None
 
     @property
     def pages(self) -> Paging:

@@ -22,6 +22,9 @@ from agentlab.sources.fetching import Caller
 from agentlab.sources.pacing import Pace
 from agentlab.sources.spool import Spool
 
+#: How a source is looked at when it is registered: in seconds, and in rows.
+_FIRST_LOOK, _FIRST_ROWS = 5.0, 20
+
 
 def fetch(source: RestSource, action: Pull, root: Path, progress: Progress | None, pace: Pace) -> Fetched:
     """See `agentlab.sources.fetch`. All pages have come when it returns."""
@@ -45,16 +48,38 @@ def describe(source: RestSource, name: str, root: Path) -> dict[str, dict[str, A
     return {resource: _described(source, doc, name, root) for resource, doc in source.resources.items()}
 
 
+def discovered(source: RestSource, root: Path) -> RestSource:
+    """The source with the columns of each resource's first rows, where it doesn't declare them and the API answers."""
+    once = source.model_copy(update={"tries": 1, "timeout": min(source.timeout, _FIRST_LOOK)})
+    found = {resource: _looked_at(once, doc, root) for resource, doc in source.resources.items()}
+    return source.model_copy(update={"resources": found})
+
+
+def _looked_at(source: RestSource, resource: RestResource, root: Path) -> RestResource:
+    if resource.schema_:
+        return resource
+    try:
+        columns, _ = _sample(source, resource, "", root, _FIRST_ROWS)
+    except AgentlabError:
+        columns = {}
+    return resource.model_copy(update={"seen": columns or None})
+
+
+def _sample(source: RestSource, resource: RestResource, name: str, root: Path, most: int) -> tuple[dict[str, Any], int]:
+    """The columns of one page, and how many rows it had."""
+    with Caller(source, resource, name, root) as caller:
+        spool = _spooled(Course(caller, _query(resource, None, most), Pace(), 1), root, None)
+        return dict(spool.columns().values()), spool.rows
+
+
 def _described(source: RestSource, resource: RestResource, name: str, root: Path) -> dict[str, Any]:
     doc: dict[str, Any] = {"paging": paging.in_words(resource.pages), "time_column": resource.time_column}
     doc |= {"key": list(resource.key), "schema": resource.schema_, "path": resource.path}
     parameters = ("order", "since", "until", "limit")
     doc["parameters"] = {p: found for p in parameters if (found := getattr(resource, p)) is not None}
     try:
-        with Caller(source, resource, name, root) as caller:
-            course = Course(caller, _query(resource, None, resource.page_size), Pace(), 1)
-            spool = _spooled(course, root, None)
-            return {**doc, "columns": dict(spool.columns().values()), "sampled": spool.rows}
+        columns, rows = _sample(source, resource, name, root, resource.page_size)
+        return {**doc, "columns": columns, "sampled": rows}
     except AgentlabError as fault:
         return {**doc, "fault": str(fault)}
 
