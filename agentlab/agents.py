@@ -101,7 +101,7 @@ class Agent:
             plan = self.model.plan(ask)
         except PlanError as fault:
             origin = Origin(intent=ask.intent, model=self.model.name)
-            return _instead(Clarify(question=f"I found no plan for this: {fault}"), origin, 0.0), str(fault)
+            return _instead(Clarify(question=_lacking(fault)), origin, 0.0), str(fault)
         plan = plan.model_copy(update={"origin": plan.origin.model_copy(update={"intent": ask.intent})})
         if question := _two_meanings(ask, plan):
             return _instead(question, plan.origin, plan.confidence), ""
@@ -173,6 +173,16 @@ def settled(plan: Plan, issues: Sequence[Issue]) -> Plan:
     if open_ := [issue for issue in issues if issue.severity in ("mend", "clarify")]:
         return _instead(Clarify(question=_told(open_), about=_about(open_[0])), plan.origin, plan.confidence)
     return plan
+
+
+def _lacking(fault: PlanError) -> str:
+    """What a plan lacks, as something that a person can say.
+
+    >>> _lacking(PlanError("action 1: pull: upsert needs a key: the columns that say which row is the same"))
+    'For a plan something is missing: upsert needs a key: the columns that say which row is the same. Please say that, too.'
+    """
+    lacking = re.sub(r"\baction \d+: \w+: ", "", str(fault)).strip().rstrip(".")
+    return f"For a plan something is missing: {lacking}. Please say that, too."
 
 
 def _unsure(plan: Plan) -> str:

@@ -221,5 +221,6 @@ def columns_named(arguments: Mapping[str, Any]) -> Iterator[str]:
     for field in ("column", "columns", "by", "on", "index", "key", "order"):
         value = arguments.get(field)
         yield from [value] if isinstance(value, str) else value or []
+    yield from (measure["column"] for measure in arguments.get("measures", ()) if measure.get("column"))
     for sql in ("expr", "where"):
         yield from (part.replace('""', '"') for part in arguments.get(sql, "").split('"')[1::2])

@@ -12,6 +12,7 @@ Placeholders instead of names are what lets a model trained from scratch copy at
 from __future__ import annotations
 
 import re
+from calendar import monthrange
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -40,14 +41,16 @@ _HOUR = r"(?:\d{1,2}|" + "|".join(sorted(HOUR_WORDS, key=len, reverse=True)) + "
 _PAST = r"(?:half\s(?:past\s)?|(?:a\s)?quarter\s(?:past|to|before|after)\s|(?:five|ten|twenty)\spast\s)"
 _PART_OF_DAY = r"(?:in\sthe\s|at\s|this\s)?(?:morning|afternoon|evening|night)"
 _UNIT = r"(?:[kmgt]i?b|[smhdwy]|mo|min|hrs?|days?)\b"
-_TOKEN = re.compile(
-    rf"""
+_DAY_OF_MONTH = rf"""
+  | (?P<day>\b{_MONTH}\s{_DAY}\b(?!:)|\b{_DAY}\s{_MONTH}(?!\w))"""
+_TOKENS = rf"""
     (?P<quoted>(?<!\w)'[^']+'(?!\w)|"[^"]+"|`[^`]+`|“[^”]+”|‘[^’]+’)
   | (?P<path>\bs3://[^\s,;]*[\w/]|(?<![\w/])(?:[\w.~-]*/)*[\w-][\w.-]*\.(?:csv|tsv|txt|jsonl?|ndjson|parquet|xlsx?)(?:\.gz)?\b
       |(?<![\w/])(?:[a-z_][\w.-]*/){{2,}}[\w.-]*|(?<![\w/])[a-z_][\w.-]*/(?=[\s,;]|$))
   | (?P<zone>{ZONES})
+  | (?P<span>\b(?:an?\s)?(?:quarter|half)(?:\s(?:of\s)?an)?[\s-]hour(?:ly)?\b)
   | (?P<date>\bnew\syear(?:['’]?s)?(?:\sday)?,?\s\d{{4}}\b|\b\d{{4}}-\d\d?-\d\d?\b|\b{_MONTH}\s{_DAY},?\s\d{{4}}\b
-      |\b{_DAY}\s{_MONTH},?\s\d{{4}}\b|\b{_MONTH}\s\d{{4}}\b)
+      |\b{_DAY}\s{_MONTH},?\s\d{{4}}\b|\b{_MONTH}\s\d{{4}}\b){_DAY_OF_MONTH}
   | (?P<time>\b\d{{1,2}}:\d\d(?:\s?[ap]\.?m\b\.?)?|\b\d{{1,2}}(?:\.\d\d)?\s?[ap]\.?m\b\.?
       |\b\d{{1,2}}h\d\d\b
       |\b{_PAST}{_HOUR}\b(?!:)(?:\s{_PART_OF_DAY}\b)?
@@ -59,9 +62,11 @@ _TOKEN = re.compile(
   | (?P<address>[\w.+-]*@[\w-]+(?:\.\w+)+\b|https?://\S+|(?<!\w)\.[a-z]\w{{1,4}}\b|\bn/a\b)
   | (?P<word>[^\W\d_](?:[\w.’'-]*\w)?|_\w+|\d+\w+)
   | (?P<mark>[^\w\s])
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
+    """
+_TOKEN = re.compile(_TOKENS, re.VERBOSE | re.IGNORECASE)
+#: Where no year is said at all, "3 May" is no date.
+_YEARLESS = re.compile(_TOKENS.replace(_DAY_OF_MONTH, ""), re.VERBOSE | re.IGNORECASE)
+_YEAR = re.compile(r"\b(?:19|20)\d\d\b")
 _IDENTIFIER = re.compile(
     r"\w*_\w+|\w+\.\w+(?:\.\w+)*|[a-z]+[A-Z]\w*|[A-Za-z]+\d\w*|(?:[A-Z][a-z]+){2,}\w*|[A-Z]{2,}\w*"
 )
@@ -318,9 +323,12 @@ def tokens(intent: str) -> list[Token]:
     [('number', '10000'), ('word', 'since'), ('word', 'at')]
     """
     found: list[Token] = []
-    for match in _TOKEN.finditer(intent):
+    year = _YEAR.search(intent)
+    for match in (_TOKEN if year else _YEARLESS).finditer(intent):
         kind = str(match.lastgroup)
         value = _READ.get(kind, lambda text: text)(match[0])
+        if kind == "day" and year:
+            kind, value = "date", _date(f"{match[0]} {year[0]}")
         if value is None:
             kind, value = "word", match[0]
         if found and found[-1].kind == "number" and match[0].lower() in UNITS:
@@ -367,6 +375,16 @@ def _date(text: str) -> str:
     return f"{year:04d}-{month:02d}-{day:02d}"
 
 
+def end_of_month(day: str) -> str:
+    """The last day of a day's month.
+
+    >>> end_of_month("2024-02-01")
+    '2024-02-29'
+    """
+    year, month, _ = (int(part) for part in day.split("-"))
+    return f"{year:04d}-{month:02d}-{monthrange(year, month)[1]:02d}"
+
+
 def _time(text: str) -> str | None:
     """A time of day as HH:MM.
 
@@ -391,7 +409,18 @@ def _time(text: str) -> str | None:
     return f"{hour:02d}:{minute:02d}" if 0 <= hour < 24 and minute < 60 else None
 
 
-_READ = {"quoted": lambda text: text[1:-1], "number": _number, "date": _date, "time": _time, "zone": zone_of}
+def _span(text: str) -> str:
+    return "15" if "quarter" in text.lower() else "30"
+
+
+_READ = {
+    "span": _span,
+    "quoted": lambda text: text[1:-1],
+    "number": _number,
+    "date": _date,
+    "time": _time,
+    "zone": zone_of,
+}
 _LITERAL = {"number": "n", "date": "d", "time": "h", "address": "v", "zone": "z"}
 
 
@@ -498,6 +527,11 @@ def _single(linked: Linked, token: Token, index: Index) -> str:
         return f"{linked.add('n', token.value)} {linked.add('h', f'{int(token.value):02d}:00')}"
     if token.kind == "number" and _is_year(linked.intent[: token.start], token.text):
         return f"{linked.add('n', token.value)} {linked.add('d', f'{token.value}-01-01')}"
+    if token.kind == "span":
+        return f"{linked.add('n', token.value)} minutes"
+    if token.kind == "date" and re.fullmatch(rf"{_MONTH}\s\d{{4}}", token.text, re.IGNORECASE):
+        # A month is all its days: it may be meant from its first or until its last.
+        return f"{linked.add('d', token.value)} {linked.add('d', end_of_month(token.value))}"
     if token.kind in _LITERAL:
         return linked.add(_LITERAL[token.kind], token.value)
     if token.kind in ("quoted", "path"):

@@ -203,7 +203,8 @@ def _(action: Join, world: World) -> Sight:
     taken = {column.lower() for column in this.schema}
     suffix = f"_{action.other.rpartition('.')[2]}"
     renamed: Schema = {c + suffix if c.lower() in taken else c: t for c, t in brought.items()}
-    return Sight({**this.schema, **renamed}, this.open or (other.open and not action.columns))
+    told = action.columns and set(action.columns) <= other.schema.keys()
+    return Sight({**this.schema, **renamed}, this.open or (other.open and not told))
 
 
 @effect.register

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from agentlab.actions import Action, Role, kind_of, of
 from agentlab.actions.amounts import SIZES, UNITS
 from agentlab.actions.quality import PATTERNS
-from agentlab.actions.storage import PERIODS
+from agentlab.actions.storage import DAYS, PERIODS
 from agentlab.linking import Linked, canonical
 
 SEPARATORS = {
@@ -236,7 +236,8 @@ def _measure(rules: dict[str, str], column: str, named: str) -> bool:
 
 
 def _when(rules: dict[str, str]) -> str:
-    period = f"({_words(PERIODS)})"
+    rules["day"] = _words(DAYS)
+    period = f'({_words(p for p in PERIODS if p not in DAYS)} | day (" and " day)*)'
     at = '(" at" time)?' if "time" in rules else ""
     every = ' | "every" num (" minutes"|" hours")' if "num" in rules else ""
     return f"({period} {at}{every})"

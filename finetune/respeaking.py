@@ -12,8 +12,9 @@ from dataclasses import replace
 from typing import Any
 
 from agentlab.actions import ACTIONS, ROLES, ColumnType, Role, kind_of
+from agentlab.actions.storage import DAYS
 from agentlab.lexicon import FUNCTION_WORDS
-from agentlab.linking import parts, spoken
+from agentlab.linking import end_of_month, parts, spoken
 from agentlab.slots import COLUMN, LITERAL, staged
 from agentlab.view import View
 from finetune import scenes, speech
@@ -220,7 +221,13 @@ class Resaid:
         if numbers and r.random() < 0.7:
             self._new_numbers(numbers, braced, in_plan["fraction"])
         dates = sorted(v for v in braced if _ISO.fullmatch(v))
-        if dates and r.random() < 0.7:
+        if len(dates) == 1 and (end := end_of_month(dates[0])) in str(calls) and end != dates[0]:
+            # A whole month: another one, from its first to its last day.
+            year, month = r.randint(2015, 2026), r.randint(1, 12)
+            self.literals[dates[0]] = f"{year}-{month:02d}-01"
+            self.literals[end] = end_of_month(self.literals[dates[0]])
+            self.sayings[dates[0]] = f"{r.choice([speech.MONTHS[month - 1], speech.MONTHS[month - 1][:3]])} {year}"
+        elif dates and r.random() < 0.7:
             made = sorted((speech.date(r) for _ in dates), key=lambda pair: pair[1])
             for old, (said, new) in zip(dates, made, strict=True):
                 self.literals[old], self.sayings[old] = new, said
@@ -242,8 +249,22 @@ class Resaid:
                 self.sayings[value] = speech.quoted(r, new) if said[:1] in "'\"`" else new
 
     def _other_amount(self, value: str, said: str) -> tuple[str, str] | None:
-        """Another length of time, size or hour for one that is said in digits: the value, and how it is said."""
+        """Another length of time, size or hour for one that is said in digits: the value, and how it is said.
+
+        And of one weekday sometimes two.
+        """
         r = self.r
+        day = next((d for d in DAYS if value.startswith(d) and " and " not in value and d[:-1] in said.lower()), None)
+        if day and r.random() < 0.6:
+            other = r.choice([d for d in DAYS if d != day])
+            both = " and ".join(sorted({day, other}, key=lambda d: (DAYS.index(d) - 1) % 7))
+            words = re.compile(f"{day[:-1]}s?", re.IGNORECASE)
+            plural = words.search(said)[0].lower().endswith("s")  # type: ignore[index]
+            spelt = both if plural else " and ".join(d[:-1] for d in both.split(" and "))
+            spelt = (
+                spelt if words.search(said)[0].islower() else re.sub(r"\b(?!and)[a-z]", lambda m: m[0].upper(), spelt)
+            )  # type: ignore[index]
+            return value.replace(day, both), words.sub(spelt, said, count=1)
         if (span := _SPAN.fullmatch(value)) and re.match(rf"{span[1]}(?!\d)", said):
             new = str(
                 r.choice(

@@ -27,7 +27,8 @@ LAYERS: dict[int, str] = {
         " vetting view"
     ),
     2: (
-        "ambiguity approvals completion fewshot grammar lexicon linking naming prompts rules simulation slot_grammar slots zones"
+        "ambiguity approvals completion fewshot grammar lexicon linking naming prompts rules simulation slot_grammar"
+        " slots zones"
     ),
     3: (
         "blast cells checks compile conversion copies costs diagnosis drift engine exports fixes layouts"

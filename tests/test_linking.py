@@ -90,17 +90,42 @@ def test_numbers_are_read_as_people_write_them(said: str, value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "iso"),
+    ("said", "days"),
     [
-        ("2024-05-03", "2024-05-03"),
-        ("May 3, 2024", "2024-05-03"),
-        ("3rd of May", None),
-        ("3 May 2024", "2024-05-03"),
-        ("May 2024", "2024-05-01"),
+        ("2024-05-03", ["2024-05-03"]),
+        ("May 3, 2024", ["2024-05-03"]),
+        ("3rd of May", []),
+        ("3 May 2024", ["2024-05-03"]),
+        ("February 2024", ["2024-02-01", "2024-02-29"]),
+        ("1 March until 15 April 2024", ["2024-03-01", "2024-04-15"]),
+        ("3 May", []),
     ],
 )
-def test_dates_are_read(said: str, iso: str | None) -> None:
-    assert marks(f"rows since {said}", "d") == ([iso] if iso else [])
+def test_dates_are_read(said: str, days: list[str]) -> None:
+    assert marks(f"rows since {said}", "d") == days
+
+
+@pytest.mark.parametrize(
+    ("said", "minutes"), [("a quarter of an hour", "15"), ("half hour", "30"), ("half-hour", "30")]
+)
+def test_parts_of_an_hour_are_minutes(said: str, minutes: str) -> None:
+    linked = link(f"refresh it every {said}", INDEX)
+    assert [linked.slots[s] for s in linked.of("n")] == [minutes]
+    assert linked.text.endswith("minutes")
+
+
+def test_a_wish_to_pull_is_no_task() -> None:
+    view = View(sources={"till": ("receipts",)}, tasks=("till.receipts pull",))
+    linked = link("pull receipts, and pause the receipts pull", Index(view))
+    assert linked.of("r")
+    assert [linked.slots[s] for s in linked.of("k")] == ["till.receipts pull"]
+
+
+def test_other_words_for_a_resource_mark_it() -> None:
+    view = View(sources={"pharm": ("STK", "DSP")}, tables={"core.wards": {"beds": "int"}})
+    assert [link("get the stock", Index(view)).slots[s] for s in link("get the stock", Index(view)).of("r")] == [
+        "pharm.STK"
+    ]
 
 
 @pytest.mark.parametrize(

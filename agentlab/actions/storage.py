@@ -24,9 +24,9 @@ from agentlab.actions.base import (
     Text,
 )
 
-_DAYS = ("sundays", "mondays", "tuesdays", "wednesdays", "thursdays", "fridays", "saturdays")
-PERIODS = ("hourly", "nightly", "daily", "weekdays", "weekends", "weekly", "monthly", *_DAYS)
-_WHEN = re.compile(r"(?P<period>[a-z]+)(?: at (?P<hour>\d\d?):(?P<minute>\d\d))?")
+DAYS = ("sundays", "mondays", "tuesdays", "wednesdays", "thursdays", "fridays", "saturdays")
+PERIODS = ("hourly", "nightly", "daily", "weekdays", "weekends", "weekly", "monthly", *DAYS)
+_WHEN = re.compile(r"(?P<period>[a-z]+(?: and [a-z]+)*)(?: at (?P<hour>\d\d?):(?P<minute>\d\d))?")
 _EVERY = re.compile(r"every (?P<n>\d+) (?P<unit>minutes|hours)")
 
 
@@ -34,11 +34,11 @@ def cron_of(when: str) -> str:
     """The five cron fields of a moment in plain words. Nightly is 02:00, other days' default is midnight.
 
     Forms: `hourly`, `nightly`, `daily`, `weekdays`, `weekends`, `weekly` (Mondays), `monthly` (the first),
-    `mondays` ... `sundays`, each with an optional ` at HH:MM`; `every N minutes`, `every N hours`; or five cron
-    fields as they are.
+    `mondays` ... `sundays`, `mondays and fridays`, each with an optional ` at HH:MM`; `every N minutes`,
+    `every N hours`; or five cron fields as they are.
 
-    >>> cron_of("nightly"), cron_of("mondays at 6:30"), cron_of("every 15 minutes")
-    ('0 2 * * *', '30 6 * * 1', '*/15 * * * *')
+    >>> cron_of("nightly"), cron_of("mondays and fridays at 6:30"), cron_of("every 15 minutes")
+    ('0 2 * * *', '30 6 * * 1,5', '*/15 * * * *')
     """
     fields = when.split()
     if len(fields) == 5 and all(re.fullmatch(r"[\d*,/\-A-Za-z]+", f) for f in fields):
@@ -48,7 +48,7 @@ def cron_of(when: str) -> str:
     if every := _EVERY.fullmatch(when):
         return _every(int(every["n"]), every["unit"])
     found = _WHEN.fullmatch(when)
-    if not found or found["period"] not in PERIODS:
+    if not found or not (found["period"] in PERIODS or set(found["period"].split(" and ")) <= set(DAYS)):
         raise ValueError(f"can't read {when!r} as a time; write e.g. 'nightly', 'daily at 06:00', 'mondays at 7:30'")
     return _at(found["period"], found["hour"], found["minute"])
 
@@ -68,8 +68,8 @@ def _at(period: str, hour: str | None, minute: str | None) -> str:
     if period == "hourly":
         return f"{m} * * * *"
     day = {"weekdays": "* * 1-5", "weekends": "* * 0,6", "weekly": "* * 1", "monthly": "1 * *"}.get(period, "* * *")
-    if period in _DAYS:
-        day = f"* * {_DAYS.index(period)}"
+    if (days := set(period.split(" and "))) <= set(DAYS):
+        day = f"* * {','.join(str(n) for n, name in enumerate(DAYS) if name in days)}"
     return f"{m} {h} {day}"
 
 

@@ -1,0 +1,192 @@
+"""What isn't loaded yet is known by its columns; a name that could mean two things is asked about."""
+
+from __future__ import annotations
+
+import gzip
+import sqlite3
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from agentlab.agents import Agent
+from agentlab.ambiguity import rivals
+from agentlab.completion import complete
+from agentlab.demo import start
+from agentlab.lab import Lab
+from agentlab.models import Scripted
+from agentlab.plan import Plan
+from agentlab.prompts import catalog
+from agentlab.slots import decode, encode, prompt_text, sighted
+from agentlab.sources import columns_of
+from agentlab.view import View
+
+SHOWS = View(
+    sources={"ticketing": ("shows", "seats")},
+    files=("in/meters.csv", "in/old.csv"),
+    incoming={
+        "ticketing.shows": {"show_id": "int", "hall": "text"},
+        "ticketing.seats": {"seat": "int"},
+        "in/meters.csv": {"meter_no": "text", "kwh": "float"},
+    },
+)
+
+
+def test_a_mentioned_resource_brings_its_table() -> None:
+    linked, view = sighted("pull the shows and check that show id is unique", SHOWS, None)
+    assert view.coming == {"staging.shows": "ticketing.shows"}
+    assert "staging shows" in prompt_text(linked, view, None)
+    calls = [
+        {"name": "pull", "arguments": {"source": "ticketing", "resource": "shows"}},
+        {"name": "check", "arguments": {"rule": "unique", "columns": ["show_id"]}},
+    ]
+    read = complete(decode(encode(calls, linked), linked), linked, view)
+    assert [call["arguments"].get("table") for call in read] == [None, "staging.shows"]
+
+
+def test_a_mentioned_file_brings_its_table() -> None:
+    assert sighted("load in/meters.csv, drop kwh", SHOWS, None)[1].coming == {"staging.meters": "in/meters.csv"}
+
+
+def test_only_ingestion_and_open_questions_see_what_is_coming() -> None:
+    assert not sighted("pull the shows", SHOWS, "quality")[1].coming
+    assert sighted("pull the shows", SHOWS, "ingestion")[1].coming
+
+
+def test_what_is_not_mentioned_does_not_come_unless_it_is_all_there_is() -> None:
+    assert not sighted("get the newest ones", SHOWS, None)[1].coming
+    one = View(sources={"api": ("orders",)}, incoming={"api.orders": {"id": "int"}})
+    assert sighted("get the newest ones", one, None)[1].coming == {"staging.orders": "api.orders"}
+
+
+def test_a_table_that_is_there_already_stays_what_it_is() -> None:
+    there = View(tables={"staging.shows": {"x": "int"}}, sources=SHOWS.sources, incoming=SHOWS.incoming)
+    linked, view = sighted("pull the shows", there, None)
+    assert not view.coming
+    assert view.tables["staging.shows"] == {"x": "int"}
+
+
+def test_chat_models_are_told_the_columns_too() -> None:
+    told = catalog(SHOWS)
+    assert "Source ticketing: shows(show_id int, hall text), seats(seat int)" in told
+    assert 'Files: "in/meters.csv"(meter_no text, kwh float), "in/old.csv"' in told
+
+
+# ---------------------------------------------------------------- where the columns come from
+
+
+@pytest.mark.parametrize("ending", [".csv", ".csv.gz", ".jsonl", ".json", ".parquet", ".xlsx"])
+def test_a_file_tells_its_columns(tmp_path: Path, ending: str) -> None:
+    frame = pd.DataFrame({"meter": ["a", "b"], "kwh": [1.5, 2.25]})
+    place = tmp_path / f"meters{ending}"
+    write = {
+        ".csv": lambda: frame.to_csv(place, index=False),
+        ".csv.gz": lambda: frame.to_csv(place, index=False),
+        ".jsonl": lambda: frame.to_json(place, orient="records", lines=True),
+        ".json": lambda: frame.to_json(place, orient="records"),
+        ".parquet": lambda: frame.to_parquet(place),
+        ".xlsx": lambda: frame.to_excel(place, index=False),
+    }
+    write[ending]()
+    assert columns_of(tmp_path, place.name) == {"meter": "text", "kwh": "float"}
+
+
+def test_of_a_large_file_only_the_beginning_is_read(tmp_path: Path) -> None:
+    text = "id,name\n" + "".join(f"{n},abcdefghij\n" for n in range(60_000))
+    (tmp_path / "large.csv").write_text(text + "x,late\n", encoding="utf-8")
+    (tmp_path / "large.csv.gz").write_bytes(gzip.compress(text.encode()))
+    assert columns_of(tmp_path, "large.csv") == {"id": "int", "name": "text"}
+    assert columns_of(tmp_path, "large.csv.gz") == {"id": "int", "name": "text"}
+
+
+def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
+    place = tmp_path / "a.csv"
+    place.write_text("x\n1\n", encoding="utf-8")
+    assert columns_of(tmp_path, "a.csv") == {"x": "int"}
+    place.write_text("x,y\n1,2\n", encoding="utf-8")
+    assert columns_of(tmp_path, "a.csv") == {"x": "int", "y": "int"}
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00\x01\x02", b"PAR1 but no more"])
+def test_a_file_that_cannot_be_read_tells_nothing(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "odd.parquet").write_bytes(content)
+    assert columns_of(tmp_path, "odd.parquet") == {}
+
+
+def test_a_lab_knows_what_its_sources_and_files_would_bring(tmp_path: Path) -> None:
+    with start() as api, Lab(tmp_path / "lab", Scripted({})) as lab:
+        (tmp_path / "lab" / "meters.csv").write_text("meter,kwh\na,1\n", encoding="utf-8")
+        with sqlite3.connect(tmp_path / "lab" / "shop.sqlite") as con:
+            con.execute("CREATE TABLE invoices (no INTEGER, total REAL)")
+        lab.add_source("sales_api", url=api.url, resources={"orders": {"path": "/orders"}}, token=api.token)
+        lab.add_source("shop", kind="sql", driver="sqlite", path="shop.sqlite")
+        incoming = lab.view().incoming
+    assert incoming["meters.csv"] == {"meter": "text", "kwh": "int"}
+    assert incoming["shop.invoices"] == {"no": "int", "total": "float"}
+    assert "order_id" in incoming["sales_api.orders"]
+
+
+def test_an_api_that_does_not_answer_can_be_registered(tmp_path: Path) -> None:
+    with Lab(tmp_path / "lab", Scripted({})) as lab:
+        lab.add_source("gone", url="http://127.0.0.1:9", resources={"orders": {"path": "/orders"}})
+        assert lab.sources() == {"gone": ["orders"]}
+        assert "gone.orders" not in lab.view().incoming
+
+
+# ---------------------------------------------------------------- two meanings
+
+TWO = View(
+    tables={
+        "core.water_log": {"tank": "text", "litres": "float"},
+        "core.power_log": {"tank": "text", "kwh": "float"},
+        "core.stock": {"item": "text"},
+        "core.stock_may": {"item": "text"},
+    },
+    sources={"webshop": ("customers",), "crm": ("customers",)},
+    queries=("revenue by day", "revenue by outlet"),
+)
+
+
+def meant(intent: str, name: str, **arguments: object) -> list[tuple[str, list[str]]]:
+    linked, view = sighted(intent, TWO, None)
+    return list(rivals(Plan.from_calls([{"name": name, "arguments": arguments}]), linked, view))
+
+
+@pytest.mark.parametrize(
+    ("intent", "name", "arguments"),
+    [
+        ("export the log", "export", {"table": "core.water_log"}),
+        ("pull the customers", "pull", {"source": "crm", "resource": "customers", "into": "staging.customers"}),
+        ("make the revenue query faster", "recommend", {"query": "revenue by day", "apply": True}),
+    ],
+)
+def test_a_name_that_could_mean_two_things_is_found(intent: str, name: str, arguments: dict[str, object]) -> None:
+    ((_, names),) = meant(intent, name, **arguments)
+    assert len(names) == 2
+
+
+@pytest.mark.parametrize(
+    ("intent", "name", "arguments"),
+    [
+        ("export the water log", "export", {"table": "core.water_log"}),
+        ("average the litres of the log", "aggregate", {"table": "core.water_log", "measures": [{"function": "avg", "column": "litres"}]}),
+        ("export the stock", "export", {"table": "core.stock"}),
+        ("pull the customers from the webshop", "pull", {"source": "webshop", "resource": "customers", "into": "staging.customers"}),
+        ("make the revenue by outlet query faster", "recommend", {"query": "revenue by outlet", "apply": True}),
+    ],
+)  # fmt: skip
+def test_what_tells_names_apart_settles_it(intent: str, name: str, arguments: dict[str, object]) -> None:
+    assert meant(intent, name, **arguments) == []
+
+
+def test_an_agent_asks_which_one(tmp_path: Path) -> None:
+    with Lab(tmp_path / "lab", Scripted({})) as lab:
+        for file, name in (("a.csv", "water_log"), ("b.csv", "power_log")):
+            (tmp_path / "lab" / file).write_text("tank,amount\na,1\n", encoding="utf-8")
+            load = {"name": "load_file", "arguments": {"path": file, "into": f"staging.{name}"}}
+            lab.run(Plan.from_calls([load]))
+        model = Scripted([[{"name": "export", "arguments": {"table": "staging.water_log"}}]])
+        plan = Agent(None, model).plan("export the log", lab.view(), lab.catalog)
+    assert plan.status == "clarify"
+    assert "staging.water_log" in str(plan) and "staging.power_log" in str(plan)
+    assert len(model.asks) == 1
