@@ -178,8 +178,8 @@ def settled(plan: Plan, issues: Sequence[Issue]) -> Plan:
 def _lacking(fault: PlanError) -> str:
     """What a plan lacks, as something that a person can say.
 
-    >>> _lacking(PlanError("action 1: pull: upsert needs a key: the columns that say which row is the same"))
-    'For a plan something is missing: upsert needs a key: the columns that say which row is the same. Please say that, too.'
+    >>> _lacking(PlanError("action 2: check: the rule unique needs columns"))
+    'For a plan something is missing: the rule unique needs columns. Please say that, too.'
     """
     lacking = re.sub(r"\baction \d+: \w+: ", "", str(fault)).strip().rstrip(".")
     return f"For a plan something is missing: {lacking}. Please say that, too."

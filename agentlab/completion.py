@@ -149,8 +149,9 @@ class _Context:
     def _into(self, arguments: dict[str, Any], name: str) -> None:
         into = arguments.setdefault("into", name)
         # A place that is no staging table stays what it is: it is for the rules to refuse.
-        if "." not in into:
-            arguments["into"] = f"staging.{into}"
+        place, dot, bare = into.rpartition(".")
+        if not dot or place.lower() == "staging":
+            arguments["into"] = f"staging.{bare}"
 
     def _stored(self, name: str, arguments: dict[str, Any]) -> dict[str, Any] | None:
         field = "store" if name in ("publish", "resize") else "task"

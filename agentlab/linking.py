@@ -35,6 +35,8 @@ from agentlab.zones import ZONES, zone_of
 
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
 _MONTH = "(?:" + "|".join(sorted(MONTHS, key=len, reverse=True)) + r")\.?"
+#: Months alone, which `month(day)` counts.
+MONTH_NAMES = frozenset(name.capitalize() for name in MONTHS if len(name) > 3)
 _DAY = r"(\d{1,2})(?:st|nd|rd|th)?"
 _NUMBER_WORD = "(?:" + "|".join(sorted(NUMBER_WORDS, key=len, reverse=True)) + ")"
 _HOUR = r"(?:\d{1,2}|" + "|".join(sorted(HOUR_WORDS, key=len, reverse=True)) + ")"
@@ -42,7 +44,8 @@ _PAST = r"(?:half\s(?:past\s)?|(?:a\s)?quarter\s(?:past|to|before|after)\s|(?:fi
 _PART_OF_DAY = r"(?:in\sthe\s|at\s|this\s)?(?:morning|afternoon|evening|night)"
 _UNIT = r"(?:[kmgt]i?b|[smhdwy]|mo|min|hrs?|days?)\b"
 _DAY_OF_MONTH = rf"""
-  | (?P<day>\b{_MONTH}\s{_DAY}\b(?!:)|\b{_DAY}\s{_MONTH}(?!\w))"""
+  | (?P<day>\b{_MONTH}\s{_DAY}\b(?!:)|\b{_DAY}\s{_MONTH}(?!\w)
+      |\b{_MONTH}(?=\s(?:to|through|thru|until|till|and|-|–)\s(?:the\send\sof\s)?{_MONTH}\s\d{{4}}))"""
 _TOKENS = rf"""
     (?P<quoted>(?<!\w)'[^']+'(?!\w)|"[^"]+"|`[^`]+`|“[^”]+”|‘[^’]+’)
   | (?P<path>\bs3://[^\s,;]*[\w/]|(?<![\w/])(?:[\w.~-]*/)*[\w-][\w.-]*\.(?:csv|tsv|txt|jsonl?|ndjson|parquet|xlsx?)(?:\.gz)?\b
@@ -536,6 +539,8 @@ def _single(linked: Linked, token: Token, index: Index) -> str:
         return linked.add(_LITERAL[token.kind], token.value)
     if token.kind in ("quoted", "path"):
         return linked.add("v", token.value) + _figure(linked, token, index)
+    if token.text in MONTH_NAMES:
+        return f"{_word(linked, token)} {linked.add('n', str(MONTHS[token.text.lower()]))}"
     if token.text.lower() == "one":
         return f"one {linked.add('n', '1')}"
     if _is_function(token):

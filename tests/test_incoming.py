@@ -61,7 +61,7 @@ def test_what_is_not_mentioned_does_not_come_unless_it_is_all_there_is() -> None
 
 def test_a_table_that_is_there_already_stays_what_it_is() -> None:
     there = View(tables={"staging.shows": {"x": "int"}}, sources=SHOWS.sources, incoming=SHOWS.incoming)
-    linked, view = sighted("pull the shows", there, None)
+    _, view = sighted("pull the shows", there, None)
     assert not view.coming
     assert view.tables["staging.shows"] == {"x": "int"}
 
@@ -169,12 +169,12 @@ def test_a_name_that_could_mean_two_things_is_found(intent: str, name: str, argu
     ("intent", "name", "arguments"),
     [
         ("export the water log", "export", {"table": "core.water_log"}),
-        ("average the litres of the log", "aggregate", {"table": "core.water_log", "measures": [{"function": "avg", "column": "litres"}]}),
+        ("sort the log by litres", "sort", {"table": "core.water_log", "by": ["litres"]}),
         ("export the stock", "export", {"table": "core.stock"}),
-        ("pull the customers from the webshop", "pull", {"source": "webshop", "resource": "customers", "into": "staging.customers"}),
+        ("pull the webshop's customers", "pull", {"source": "webshop", "resource": "customers", "into": "staging.c"}),
         ("make the revenue by outlet query faster", "recommend", {"query": "revenue by outlet", "apply": True}),
     ],
-)  # fmt: skip
+)
 def test_what_tells_names_apart_settles_it(intent: str, name: str, arguments: dict[str, object]) -> None:
     assert meant(intent, name, **arguments) == []
 
