@@ -16,7 +16,6 @@ import ibis
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
-from scipy import stats
 
 from agentlab.cells import Cell, cell_of
 from agentlab.errors import PlanError, unknown
@@ -214,6 +213,8 @@ def _emptied(ours: Side, theirs: Side) -> ColumnDrift:
 
 
 def _of_numbers(ours: Side, theirs: Side, here: Floats, there: Floats) -> ColumnDrift:
+    from scipy import stats  # 60 MB that only a comparison needs
+
     tested = stats.ks_2samp(here, there, method="exact" if max(len(here), len(there)) <= 1000 else "asymp")
     cuts = np.unique(np.quantile(there, np.linspace(0, 1, BINS + 1)[1:-1]))
     edges = _edges(here, there, whole=ours.cell.type == theirs.cell.type == "int")
@@ -283,6 +284,8 @@ def _chi_squared(table: Floats) -> tuple[float, float]:
     table = table[:, table.sum(axis=0) > 0]
     if table.shape[1] < 2:
         return 0.0, 1.0
+    from scipy import stats  # 60 MB that only a comparison needs
+
     tested = stats.chi2_contingency(table, correction=False)
     return float(tested.statistic), float(tested.pvalue)
 

@@ -1,23 +1,20 @@
 """Greedy decoding under a grammar: what the grammar forces goes through the model as one chunk, prompts share prefixes.
 
-For one causal model of transformers on CPU. Sampling, batches and other devices are not for here.
+For one causal model on CPU. Sampling, batches and other devices are not for here.
 """
 
 from __future__ import annotations
 
-import copy
 import math
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-import llguidance.hf
 import numpy as np
-import torch
-from llguidance import LLMatcher
-from transformers import DynamicCache
+from llguidance import LLMatcher, LLTokenizer
+from numpy.typing import NDArray
 
 from agentlab.errors import LabError, PlanError
 
@@ -47,29 +44,48 @@ class Answer:
     doubts: tuple[Doubt, ...] = ()
 
 
+class Body(Protocol):
+    """A causal model as the decoder takes it: `small.SmallQwen2`, or one of transformers (`hub.HubQwen2`)."""
+
+    vocab_size: int
+
+    def cache(self) -> Any:
+        """Keys and values of no token."""
+
+    def view(self, cache: Any, count: int) -> Any:
+        """The first `count` tokens of a cache; what is then fed to one of the two, the other doesn't see."""
+
+    def feed(self, cache: Any, tokens: Sequence[int]) -> NDArray[np.float32]:
+        """The logits (vocabulary) after these tokens; the cache grows by them."""
+
+
 class Prefixes:
     """The keys and values of the last prompts, by their tokens. A kept cache is never changed: what is taken is a view.
 
     A prompt replaces one with which it shares more than half, so that each agent's catalog keeps its place.
     """
 
-    def __init__(self, most: int = MOST_PREFIXES) -> None:
-        self.most = most
-        self._kept: list[tuple[list[int], DynamicCache]] = []
+    def __init__(self, body: Body, most: int = MOST_PREFIXES) -> None:
+        self.body, self.most = body, most
+        self._kept: list[tuple[list[int], Any]] = []
 
-    def take(self, tokens: Sequence[int]) -> tuple[DynamicCache, int]:
+    def take(self, tokens: Sequence[int]) -> tuple[Any, int]:
         """A cache of the longest known beginning of `tokens`, and how many that is; never all of them."""
-        best, cache = 0, DynamicCache()
+        best, cache = 0, self.body.cache()
         for known, kept in self._kept:
             count = min(_common(known, tokens), len(tokens) - 1)
             if count > best:
                 best, cache = count, kept
-        return (_view(cache, best), best) if best else (cache, 0)
+        return (self.body.view(cache, best), best) if best else (cache, 0)
 
-    def keep(self, tokens: Sequence[int], cache: DynamicCache) -> None:
+    def keep(self, tokens: Sequence[int], cache: Any) -> None:
         """Remember what `cache` now holds: the keys and values of exactly these tokens."""
         others = [entry for entry in self._kept if 2 * _common(entry[0], tokens) <= len(tokens)]
-        self._kept = [*others, (list(tokens), _view(cache, len(tokens)))][-self.most :]
+        self._kept = [*others, (list(tokens), self.body.view(cache, len(tokens)))][-self.most :]
+
+    def clear(self) -> None:
+        """Forget them all."""
+        self._kept = []
 
 
 def _common(one: Sequence[int], other: Sequence[int]) -> int:
@@ -77,27 +93,19 @@ def _common(one: Sequence[int], other: Sequence[int]) -> int:
     return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
-def _view(cache: DynamicCache, count: int) -> DynamicCache:
-    """The first `count` tokens of a cache, without copying: a layer's `update` makes new tensors."""
-    view = copy.copy(cache)
-    view.layers = [copy.copy(layer) for layer in cache.layers]
-    view.crop(count - cache.get_seq_length())
-    return view
-
-
 class Decoder:
     """Decodes one answer at a time; calls from several threads wait for each other.
 
-    `ends` are the tokens that end an answer. `stops` maps a token that goes on with one more action to the one that
-    ends here instead; it is taken unless the model gives going on at least the probability `sure`. With the tokens
-    `declines` an answer begins that does nothing; one of them is taken if, and only if, all together have at least the
-    probability `declines_from` (None: as likely as any other token).
+    `tokenizer` is its JSON, as `tokenizer.json` has it; `ends` are the tokens that end an answer. `stops` maps a token
+    that goes on with one more action to the one that ends here instead; it is taken unless the model gives going on at
+    least the probability `sure`. With the tokens `declines` an answer begins that does nothing; one is taken if,
+    and only if, all together have at least the probability `declines_from` (None: as likely as any other token).
     """
 
     def __init__(
         self,
-        model: Any,
-        tokenizer: Any,
+        body: Body,
+        tokenizer: str,
         ends: Sequence[int],
         stops: Mapping[int, int] | None = None,
         sure: float = 0.0,
@@ -106,11 +114,11 @@ class Decoder:
     ) -> None:
         self.stops, self.sure = dict(stops or {}), sure
         self.declines, self.declines_from = frozenset(declines), declines_from
-        self.model = model
+        self.body = body
         self.ends = frozenset(ends)
-        self.prefixes = Prefixes()
-        self._size: int = model.config.vocab_size
-        self._vocabulary = llguidance.hf.from_tokenizer(tokenizer, n_vocab=self._size, eos_token=list(ends))
+        self.prefixes = Prefixes(body)
+        self._size = body.vocab_size
+        self._vocabulary = LLTokenizer(tokenizer, n_vocab=self._size, eos_token=list(ends))
         self._matcher = lru_cache(maxsize=8)(self._compiled)
         self._turn = threading.Lock()
 
@@ -119,7 +127,7 @@ class Decoder:
 
         `avoid` is a doubt of another answer: there the second likeliest token is taken.
         """
-        with self._turn, torch.inference_mode():
+        with self._turn:
             cache, cached = self.prefixes.take(prompt)
             told, choices = self._walk(cache, prompt, cached, self._matcher(grammar).deep_copy(), most, avoid)
         chances = [chance for _, chance in choices]
@@ -129,7 +137,7 @@ class Decoder:
 
     def _walk(
         self,
-        cache: DynamicCache,
+        cache: Any,
         prompt: Sequence[int],
         cached: int,
         matcher: LLMatcher,
@@ -138,7 +146,7 @@ class Decoder:
     ) -> tuple[list[int], list[tuple[Doubt, float]]]:
         """The answer and its free choices, with their log-probabilities."""
         answer, choices = self._forced(matcher), list[tuple[Doubt, float]]()
-        logits = self._feed(cache, [*prompt[cached:], *answer])
+        logits = self.body.feed(cache, [*prompt[cached:], *answer])
         self.prefixes.keep([*prompt, *answer], cache)
         while not matcher.is_stopped():
             shunned = avoid.token if avoid and avoid.at == len(answer) else None
@@ -153,7 +161,7 @@ class Decoder:
             if len(answer) > most:
                 raise PlanError(f"the answer was cut off at {most} tokens; ask for fewer steps at once")
             if not matcher.is_stopped():
-                logits = self._feed(cache, chunk)
+                logits = self.body.feed(cache, chunk)
         return answer, choices
 
     def _compiled(self, grammar: str) -> LLMatcher:
@@ -171,30 +179,24 @@ class Decoder:
         if not matcher.consume_tokens(tokens):
             raise LabError(f"the grammar refuses its own tokens {tokens}: {matcher.get_error()[:500]}")
 
-    def _feed(self, cache: DynamicCache, tokens: list[int]) -> torch.Tensor:
-        """The logits after these tokens; the cache grows by them."""
-        ids = torch.tensor([tokens])
-        told = self.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        logits: torch.Tensor = told.logits[0, -1]
-        return logits
-
-    def _decided(self, chances: torch.Tensor, allowed: torch.Tensor) -> torch.Tensor:
+    def _decided(self, chances: NDArray[np.float64], allowed: NDArray[np.int64]) -> NDArray[np.float64]:
         """The chances of the first token, those who act or those who decline left out."""
-        declining = torch.tensor([int(token) in self.declines for token in allowed])
+        declining = np.isin(allowed, list(self.declines))
         if declining.all() or not declining.any() or self.declines_from is None:
             return chances
-        declines = float(chances[declining].exp().sum()) >= self.declines_from
-        return chances.masked_fill(~declining if declines else declining, -math.inf)
+        declines = float(np.exp(chances[declining]).sum()) >= self.declines_from
+        return np.where(declining == declines, chances, -math.inf)
 
     def _choose(
-        self, logits: torch.Tensor, matcher: LLMatcher, shunned: int | None, first: bool = False
+        self, logits: NDArray[np.float32], matcher: LLMatcher, shunned: int | None, first: bool = False
     ) -> tuple[int, float, float | None]:
         """The likeliest allowed token but `shunned`, its log-probability, and its lead; None if it is the only one."""
         bits = np.unpackbits(np.frombuffer(matcher.compute_bitmask(), np.uint8), bitorder="little")[: self._size]
-        allowed = torch.from_numpy(np.flatnonzero(bits))
+        allowed = np.flatnonzero(bits)
         if matcher.is_error() or not len(allowed):
             raise LabError(f"the grammar leaves no token to go on with: {matcher.get_error()[:500]}")
-        chances = torch.log_softmax(logits[allowed].float(), dim=0)
+        chances = logits[allowed].astype(np.float64)
+        chances -= np.logaddexp.reduce(chances)
         if shunned is not None and len(allowed) > 1:
             chances[allowed == shunned] = -math.inf
         if first and self.declines_from is not None:
@@ -202,9 +204,9 @@ class Decoder:
         best = int(chances.argmax())
         stop = self.stops.get(int(allowed[best]))
         if stop is not None and stop != shunned and math.exp(float(chances[best])) < self.sure:
-            places = (allowed == torch.tensor(stop)).nonzero()
+            places = np.flatnonzero(allowed == stop)
             best = int(places[0]) if len(places) else best
-        others = chances.clone()
+        others = chances.copy()
         others[best] = -math.inf
         lead = float(chances[best] - others.max()) if len(allowed) > 1 else None
         return int(allowed[best]), float(chances[best]), lead

@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from huggingface_hub import constants, get_session
-from transformers import AutoConfig, PreTrainedTokenizerFast, Qwen2ForCausalLM
-from transformers.utils import logging as progress
-
 from agentlab.errors import LabError, PlanError, unknown
-from agentlab.models.decoding import Answer, Decoder, Doubt
+from agentlab.models.decoding import Answer, Body, Decoder, Doubt
+from agentlab.models.small import small
 from agentlab.plan import Origin, Plan
 from agentlab.prompts import Ask, Prompt, Rendering, Tools
 from agentlab.slots import Slots
 
-#: Parameters below which one thread is quicker: sharing out sums this small costs more than it saves.
-_SMALL = 50_000_000
-
 #: How many other plans are tried when the best one can't run, and how near they must come (in nats: a tenth as likely).
 OTHERS = 4
 _EVEN = 2.3
-
-#: In seconds, how long the hub may take to say that it is there.
-_PATIENCE = 5.0
 
 _RENDERINGS: dict[str, type[Rendering]] = {"tools": Tools, "slots": Slots}
 
@@ -49,33 +39,57 @@ class Qwen:
         self.path = str(path_or_id)
         self.most_tokens = most_tokens
         self.name = Path(self.path).name if Path(self.path).is_dir() else self.path
-        self._offline = not Path(self.path).is_dir() and not _reachable()
-        with _quiet():
-            config = self._part("config.json", AutoConfig)
-            if config.model_type != "qwen2":
-                raise LabError(
-                    f"{self.path} is a {config.model_type!r} model; give a Qwen2 or Qwen2.5 checkpoint, or serve it"
-                )
-            # Not AutoTokenizer: for a Qwen2 config it puts Qwen's own pre-tokenizer in the place of the checkpoint's.
-            self.tokenizer = self._part("tokenizer.json", PreTrainedTokenizerFast)
-            self.model = self._part("model.safetensors", Qwen2ForCausalLM, dtype=torch.float32, use_safetensors=True)
-        self.rendering = rendering or _rendering(self.path, config)
+        found = small(Path(self.path)) if Path(self.path).is_dir() else None
+        self.tokenizer: Any
+        self.model: Any
+        if found:
+            self.model, self.tokenizer, config = found
+            self._body: Body = found[0]
+            self._window, self._many, ends, tokens = (
+                found[0].window,
+                False,
+                config.get("eos_token_id"),
+                found[1].to_json(),
+            )
+        else:
+            config, ends, tokens = self._by_transformers()
+        own = config.get("agentlab") or {}
+        self.rendering = rendering or _rendering(self.path, own)
         self._last: tuple[tuple[str, str], Answer] | None = None
         self._fits()
-        own = getattr(config, "agentlab", None) or {}
         sure = float(own.get("goes_on_from", 0.0))
         #: The confidence below which a plan is asked about instead of run.
         self.asks_below = float(own.get("asks_below", 0.0))
         declines = [self.tokenizer.get_vocab().get(word) for word in ("clarify:", "refuse:")]
         self._decoder = Decoder(
-            self.model.eval(),
-            self.tokenizer,
-            self._ends(),
+            self._body,
+            tokens,
+            self._ends(ends),
             self._stops(),
             sure,
             [token for token in declines if token is not None],
             own.get("declines_from"),
         )
+
+    def _by_transformers(self) -> tuple[Mapping[str, Any], Any, str]:
+        """Model and tokenizer by transformers; what the config says, the tokens that end, the tokenizer's JSON."""
+        from agentlab.models import hub
+
+        self._offline = not Path(self.path).is_dir() and not hub.reachable()
+        with hub.quiet():
+            config = self._part("config.json", hub.READERS)
+            if config.model_type != "qwen2":
+                raise LabError(
+                    f"{self.path} is a {config.model_type!r} model; give a Qwen2 or Qwen2.5 checkpoint, or serve it"
+                )
+            self.tokenizer = self._part("tokenizer.json", hub.READERS)
+            self.model = self._part("model.safetensors", hub.READERS)
+        self._body = hub.HubQwen2(self.model)
+        self._window = config.max_position_embeddings
+        backend = copy.copy(self.tokenizer.backend_tokenizer)
+        backend.no_padding()
+        backend.no_truncation()
+        return config.to_dict(), self.model.generation_config.eos_token_id, backend.to_str()
 
     @property
     def tries(self) -> int:
@@ -112,14 +126,13 @@ class Qwen:
         """The tokens that the model answers to a prompt; `avoid` is an earlier answer's doubt. PlanError: too many."""
         text = prompt.text.encode("utf-8", "replace").decode()
         tokens = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        window: int = self.model.config.max_position_embeddings
+        window = self._window
         if len(tokens) >= window:
             raise LabError(
                 f"the prompt has {len(tokens)} tokens, {self.name} takes {window}; say less, or show it fewer tables"
             )
         most = min(self.most_tokens, window - len(tokens))
-        with _threads(1 if self.model.num_parameters() < _SMALL else torch.get_num_threads()):
-            return self._decoder.decode(tokens, prompt.grammar, most, avoid)
+        return self._decoder.decode(tokens, prompt.grammar, most, avoid)
 
     def _origin(self, ask: Ask, prompt: Prompt, answer: Answer, seconds: float) -> Origin:
         return Origin(
@@ -134,7 +147,8 @@ class Qwen:
             completion_tokens=len(answer.tokens),
         )
 
-    def _part(self, file: str, reader: Any, **options: Any) -> Any:
+    def _part(self, file: str, readers: Mapping[str, tuple[Any, dict[str, Any]]]) -> Any:
+        reader, options = readers[file]
         try:
             return reader.from_pretrained(self.path, local_files_only=self._offline, **options)
         except (OSError, ValueError, KeyError) as fault:
@@ -151,7 +165,7 @@ class Qwen:
         )
 
     def _fits(self) -> None:
-        tokens, rows = len(self.tokenizer), self.model.config.vocab_size
+        tokens, rows = len(self.tokenizer), self._body.vocab_size
         if tokens > rows:
             raise LabError(
                 f"the tokenizer of {self.path} has {tokens} tokens, its model {rows}; they don't belong together"
@@ -169,9 +183,8 @@ class Qwen:
         ]
         return {more: stop for more, stop in pairs if more is not None and stop is not None}
 
-    def _ends(self) -> list[int]:
+    def _ends(self, told: Any) -> list[int]:
         """The tokenizer's end, the model's, and the chat's: a base checkpoint's config names the wrong one."""
-        told = self.model.generation_config.eos_token_id
         chat = self.tokenizer.get_vocab().get("<|im_end|>")
         ends = [self.tokenizer.eos_token_id, chat, *(told if isinstance(told, list) else [told])]
         found = list(dict.fromkeys(end for end in ends if end is not None))
@@ -180,44 +193,8 @@ class Qwen:
         return found
 
 
-def _rendering(path: str, config: Any) -> Rendering:
-    wanted = (getattr(config, "agentlab", None) or {}).get("rendering", "tools")
+def _rendering(path: str, own: Mapping[str, Any]) -> Rendering:
+    wanted = own.get("rendering", "tools")
     if wanted not in _RENDERINGS:
         raise LabError(f"{path}/config.json: {unknown('rendering', str(wanted), _RENDERINGS)}")
     return _RENDERINGS[wanted]()
-
-
-def _reachable() -> bool:
-    """Whether there is a hub to ask, found out by one short question: its own client tries for 23 s a file.
-
-    Where the hub is switched off (HF_HUB_OFFLINE) that client is quick, and says so itself.
-    """
-    if constants.is_offline_mode():
-        return True
-    try:
-        get_session().head(constants.ENDPOINT, timeout=_PATIENCE, follow_redirects=False)
-    except Exception:  # the hub's client may be of another library, but whatever hinders it here would hinder it there
-        return False
-    return True
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Loading takes a second and needs no progress bar."""
-    shown = progress.is_progress_bar_enabled()
-    progress.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        if shown:
-            progress.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 
 import torch
+from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 from agentlab.errors import PlanError
 from agentlab.models import OFFLINE
@@ -66,6 +67,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     model = Qwen(options.model)
+    whole, words = (
+        Qwen2ForCausalLM.from_pretrained(options.model),
+        PreTrainedTokenizerFast.from_pretrained(options.model),
+    )
 
     def ours(intent: str) -> bool:
         try:
@@ -74,15 +79,15 @@ def main() -> None:
             return False
 
     def fresh(intent: str) -> bool:
-        model._decoder.prefixes.__init__()  # type: ignore[misc]
+        model._decoder.prefixes.clear()
         return ours(intent)
 
     def peer(intent: str) -> bool:
         prompt = model.rendering.prompt(Ask(intent, None, VIEW), model.tokenizer)
-        ids = model.tokenizer(prompt.text, add_special_tokens=False, return_tensors="pt")
+        ids = words(prompt.text, add_special_tokens=False, return_tensors="pt")
         with torch.inference_mode():
-            told = model.model.generate(**ids, max_new_tokens=96, do_sample=False)
-        text = model.tokenizer.decode(told[0, ids["input_ids"].shape[1] :])
+            told = whole.generate(**ids, max_new_tokens=96, do_sample=False)
+        text = words.decode(told[0, ids["input_ids"].shape[1] :])
         try:
             return bool(Plan.from_calls(prompt.read(text.split("<|im_end|>")[0])).actions)
         except PlanError:
@@ -94,9 +99,9 @@ def main() -> None:
     rows["transformers generate"] = timed(peer, options.rounds)
     base = statistics.median(rows["transformers generate"][0])
     print(f"{'':24}{'p50 ms':>9}{'p95 ms':>9}{'plans':>8}{'ratio':>8}")
-    for name, (times, whole) in rows.items():
+    for name, (times, share) in rows.items():
         p50, p95 = statistics.median(times), statistics.quantiles(times, n=20)[-1]
-        print(f"{name:24}{p50:9.1f}{p95:9.1f}{whole:8.0%}{base / p50:8.2f}{'  loses' if base / p50 < 1 else ''}")
+        print(f"{name:24}{p50:9.1f}{p95:9.1f}{share:8.0%}{base / p50:8.2f}{'  loses' if base / p50 < 1 else ''}")
 
 
 if __name__ == "__main__":
