@@ -63,11 +63,12 @@ part: "PARTITION BY" col " "?
 order: "ORDER BY" col
 """
 _DATED = """
-    | dated compared (date | "current_date" (("-"|"+") "INTERVAL" num unit)? | dated)
+    | dated compared moment | dated " BETWEEN" moment " AND" moment
+moment: date | "current_date" (("-"|"+") "INTERVAL" num unit)? | dated
 unit: " DAY" | " WEEK" | " MONTH" | " YEAR" | " HOUR\""""
 _DATES = """
     | ("year"|"month"|"quarter"|"day"|"hour"|"week") "(" dated ")"
-    | "date_diff('" ("day"|"hour"|"minute"|"week"|"month"|"year") "'," dated "," (dated|"current_date") ")\""""
+    | "date_diff('" ("day"|"hour"|"minute"|"week"|"month"|"year") "'," (dated|"current_date") "," (dated|"current_date") ")\""""
 _DAYNAME = """ | ("dayname"|"monthname") "(" dated ")" | "date_trunc('month'," dated ")" | "CAST(" dated " AS DATE)\""""
 
 
@@ -108,9 +109,8 @@ def _terminals(linked: Linked, types: Mapping[str, Container[str]]) -> dict[str,
     """Rules for what the prompt marks; a kind without marks has none."""
     rules = {}
     marks = {kind: " | ".join(linked.of(kind)) for kind in "ctsroqkvndhwfpz"}
-    ends = " | ".join(linked.spans)
-    name = " | ".join(m for m in (marks["v"], marks["w"], f"({ends}) ({ends})" if ends else "") if m)
-    if name:
+    spans = _spans(linked, linked.spans)
+    if name := " | ".join([*linked.of("v"), *linked.of("w"), *spans]):
         rules["name"] = name
     rules["num"] = marks["n"]
     rules["date"] = marks["d"]
@@ -138,22 +138,34 @@ def _terminals(linked: Linked, types: Mapping[str, Container[str]]) -> dict[str,
     rules["column"] = " | ".join([*linked.of("c"), *(new if marks["c"] else [])])
     # The columns of a source that tells none are no marks.
     fields = [slot for slot in (*linked.of("v"), *linked.of("w")) if not _PATH.search(linked.slots[slot])]
-    rules["field"] = " | ".join([*linked.of("c"), *fields, *(f"({ends}) ({ends})" for _ in fields[:1] if ends)])
+    rules["field"] = " | ".join([*linked.of("c"), *fields, *(spans if fields else [])])
     rules["lit"] = " | ".join(x for x in (*linked.of("n"), *linked.of("d"), *new, '"true"', '"false"') if x)
     return {rule: body for rule, body in rules.items() if body}
 
 
 #: What is said of a new thing, and names none.
 _OF_ANY = frozenset(["new", "fresh", "separate", "temporary", "another"])
+_FORMATS = frozenset(["csv", "tsv", "json", "jsonl", "parquet", "xlsx", "xl", "excel", "txt", "gz"])
+#: How many words a phrase has at most that is a name or a text; of 1,422 in training none has more than four.
+_LONGEST = 5
+
+
+def _spans(linked: Linked, telling: Container[str]) -> list[str]:
+    """Phrases of a few words, from one to another, of which one at either end is telling."""
+    words, found = list(linked.spans), []
+    for at, first in enumerate(words):
+        lasts = [last for last in words[at + 1 : at + _LONGEST] if first in telling or last in telling]
+        if lasts:
+            found.append(f"{first} ({' | '.join(lasts)})")
+    return found
 
 
 def _new_names(linked: Linked, kind: str) -> list[str]:
     """What a new thing may be called: a text or words of the intent, but not merely what it is, or that it is new."""
     slots = [*linked.of("v"), *linked.of("w")]
-    telling = [slot for slot in slots if canonical(linked.slots[slot]) not in (kind, *_OF_ANY)]
-    own = " | ".join(slot for slot in linked.spans if slot in telling)
-    ends = " | ".join(linked.spans)
-    spans = [f"({own}) ({ends})", f"({ends}) ({own})"] if own else []
+    empty = {kind, *_OF_ANY, *(_FORMATS if kind == "table" else ())}
+    telling = [slot for slot in slots if canonical(linked.slots[slot]) not in empty]
+    spans = _spans(linked, set(telling))
     if kind == "column":
         # `staging.best` is a table's name.
         telling = [slot for slot in telling if not re.fullmatch(r"[A-Za-z_]\w*\.[A-Za-z_]\w*", linked.slots[slot])]

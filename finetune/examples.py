@@ -92,14 +92,15 @@ def write(
     tokenizer: PreTrainedTokenizerFast,
     size: int,
     seed: int,
-    written: list[list[Request]],
+    written: list[Request],
     share: float,
     unseen: bool = False,
 ) -> None:
     """Generate, encode and save one file of examples."""
     ids, prompts, answers, lost, cut = [], [], [], 0, 0
+    drawn = sayings(written)
     for part in range(0, size, 20000):
-        some, wanted, missed = texts(min(20000, size - part), seed + part, unseen, written, share)
+        some, wanted, missed = texts(min(20000, size - part), seed + part, unseen, drawn, share)
         lost += missed
         end = tokenizer.eos_token_id
         fast = tokenizer._tokenizer
@@ -130,8 +131,8 @@ def main() -> None:
     tokenizer = extended(PreTrainedTokenizerFast.from_pretrained(options.tokenizer)) if options.tokenizer else build()
     tokenizer.save_pretrained(options.out)
     requests = corpus(options.requests)
-    held = sayings([request for request in requests if held_out(request)])
-    kept = sayings([request for request in requests if not held_out(request)])
+    held = [request for request in requests if held_out(request)]
+    kept = [request for request in requests if not held_out(request)]
     print(f"{len(kept)} written requests to learn from, {len(held)} held out", flush=True)
     write(options.out / "dev.npz", tokenizer, 1000, 900_000_000, held, 1.0)
     write(options.out / "templates.npz", tokenizer, 500, 900_000_000, held, 0.0, unseen=True)
