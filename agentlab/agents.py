@@ -10,7 +10,7 @@ import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, Literal
 
 import ibis
@@ -29,7 +29,7 @@ from agentlab.plan import Origin, Plan
 from agentlab.prompts import Ask
 from agentlab.rules import Issue, check
 from agentlab.slots import sighted
-from agentlab.sources import columns_of
+from agentlab.sources import peek
 from agentlab.tasks import tasks as known_tasks
 from agentlab.view import View
 
@@ -214,6 +214,7 @@ def view_of(catalog: Catalog | Draft, engine: Engine) -> View:
     tables.sort(key=lambda entry: entry.name.startswith(("quarantine.", "archive.")))
     stores = [entry.name for entry in catalog.entries("store")]
     files = data_files(root.root)
+    peeks = {path: peek(root.root, path, FEW_VALUES) for path in files[:_PEEKED]}
     return View(
         tables={entry.name: entry.doc["schema"] for entry in tables},
         sources={entry.name: tuple(entry.doc["resources"]) for entry in catalog.entries("source")},
@@ -222,21 +223,21 @@ def view_of(catalog: Catalog | Draft, engine: Engine) -> View:
         tasks=tuple(known_tasks(catalog, tables=[entry.name for entry in tables])),
         snapshots={entry.name: entry.doc["table"] for entry in catalog.entries("snapshot")},
         scheduled=tuple(entry.name for entry in catalog.entries("schedule")),
-        values={entry.name: found for entry in tables if (found := _values(entry, engine, root))},
+        values={entry.name: found for entry in tables if (found := _values(entry, engine, root))}
+        | {path: found.values for path, found in peeks.items() if found.values},
         files=files,
-        incoming=_incoming(catalog, root.root, files),
+        incoming=_resources(catalog) | {path: found.schema for path, found in peeks.items() if found.schema},
         origins={entry.name: names for entry in tables if (names := tuple(_origins(entry, root)))},
     )
 
 
-def _incoming(catalog: Catalog | Draft, root: Path, files: Sequence[str]) -> dict[str, Schema]:
-    """The columns of what isn't loaded: of every resource that tells them, and of the newest files."""
+def _resources(catalog: Catalog | Draft) -> dict[str, Schema]:
+    """The columns of every resource that tells them."""
     listed = {
-        f"{entry.name}.{resource}": doc.get("schema") or doc.get("seen") or {}
+        f"{entry.name}.{resource}": doc.get("schema") or doc.get("seen")
         for entry in catalog.entries("source")
         for resource, doc in entry.doc["resources"].items()
     }
-    listed |= {path: columns_of(root, path) for path in files[:_PEEKED]}
     return {name: schema for name, schema in listed.items() if schema}
 
 

@@ -248,8 +248,9 @@ class Index:
             self._add(kind, name, alias)
             if kind in "trf":
                 self._words.setdefault((kind, name), parts(_bare(kind, name)))
-        for schema in view.values.values():
-            for column, values in schema.items():
+        for table, listed in view.values.items():
+            # What only a file holds isn't there yet.
+            for column, values in listed.items() if table in view.tables else ():
                 for value in values:
                     if canonical(value) not in _OF_LABS:
                         self._add("v", f"{column}\0{value}", value)
@@ -418,6 +419,7 @@ def _span(text: str) -> str:
 
 _READ = {
     "span": _span,
+    "word": lambda text: re.sub("['’]s$", "", text),
     "quoted": lambda text: text[1:-1],
     "number": _number,
     "date": _date,

@@ -68,7 +68,8 @@ moment: date | "current_date" (("-"|"+") "INTERVAL" num unit)? | dated
 unit: " DAY" | " WEEK" | " MONTH" | " YEAR" | " HOUR\""""
 _DATES = """
     | ("year"|"month"|"quarter"|"day"|"hour"|"week") "(" dated ")"
-    | "date_diff('" ("day"|"hour"|"minute"|"week"|"month"|"year") "'," (dated|"current_date") "," (dated|"current_date") ")\""""
+    | "date_diff('" ("day"|"hour"|"minute"|"week"|"month"|"year") "'," today "," today ")"
+today: dated | "current_date\""""
 _DAYNAME = """ | ("dayname"|"monthname") "(" dated ")" | "date_trunc('month'," dated ")" | "CAST(" dated " AS DATE)\""""
 
 

@@ -67,7 +67,8 @@ def sighted(intent: str, view: View, role: Role | None) -> tuple[Linked, View]:
         return linked, view
     tables = {**view.tables, **{table: view.incoming[name] for table, name in coming.items()}}
     refreshes = [f"{table} refresh" for table in coming]
-    wider = replace(view, tables=tables, coming=coming, tasks=(*view.tasks, *refreshes))
+    values = {**view.values, **{table: view.values[name] for table, name in coming.items() if name in view.values}}
+    wider = replace(view, tables=tables, coming=coming, values=values, tasks=(*view.tasks, *refreshes))
     return link(intent, Index(wider)), wider
 
 

@@ -12,9 +12,9 @@ from agentlab.actions import Schema
 class View:
     """The catalog as a planner sees it. Tables come most recently changed first.
 
-    `values` maps a table and a text column to its distinct values, when they are few. `origins` maps a table to the
-    names of what it was pulled from, by which people call it, too. `tasks` are what a schedule can name, `scheduled`
-    those that have one. `files` are the data files of the lab's folder, newest first; `snapshots` maps
+    `values` maps a table, or a file, and a text column to its distinct values, when they are few. `origins` maps a
+    table to the names of what it was pulled from, by which people call it, too. `tasks` are what a schedule can name,
+    `scheduled` those that have one. `files` are the data files of the lab's folder, newest first; `snapshots` maps
     a snapshot to its table. `incoming` has the columns of what a source (`source.resource`) or a file (its path) would
     bring, where they are known; `coming` are the tables among `tables` that aren't there yet, each with what brings it.
     """

@@ -18,7 +18,7 @@ from agentlab.models import Scripted
 from agentlab.plan import Plan
 from agentlab.prompts import catalog
 from agentlab.slots import decode, encode, prompt_text, sighted
-from agentlab.sources import columns_of
+from agentlab.sources import peek
 from agentlab.view import View
 
 SHOWS = View(
@@ -88,29 +88,48 @@ def test_a_file_tells_its_columns(tmp_path: Path, ending: str) -> None:
         ".xlsx": lambda: frame.to_excel(place, index=False),
     }
     write[ending]()
-    assert columns_of(tmp_path, place.name) == {"meter": "text", "kwh": "float"}
+    assert peek(tmp_path, place.name, 50).schema == {"meter": "text", "kwh": "float"}
 
 
 def test_of_a_large_file_only_the_beginning_is_read(tmp_path: Path) -> None:
     text = "id,name\n" + "".join(f"{n},abcdefghij\n" for n in range(60_000))
     (tmp_path / "large.csv").write_text(text + "x,late\n", encoding="utf-8")
     (tmp_path / "large.csv.gz").write_bytes(gzip.compress(text.encode()))
-    assert columns_of(tmp_path, "large.csv") == {"id": "int", "name": "text"}
-    assert columns_of(tmp_path, "large.csv.gz") == {"id": "int", "name": "text"}
+    assert peek(tmp_path, "large.csv", 50).schema == {"id": "int", "name": "text"}
+    assert peek(tmp_path, "large.csv.gz", 50).schema == {"id": "int", "name": "text"}
+
+
+def test_a_file_tells_the_texts_of_a_column_that_has_few(tmp_path: Path) -> None:
+    rows = "".join(f"{'dog' if n % 2 else 'cat'},name {n},{n}\n" for n in range(20))
+    (tmp_path / "pets.csv").write_text("species,name,age\n" + rows, encoding="utf-8")
+    assert peek(tmp_path, "pets.csv", 10).values == {"species": ("cat", "dog")}
+
+
+def test_what_a_file_holds_is_a_value_once_the_file_is_meant() -> None:
+    view = View(
+        tables={"core.owners": {"species": "text"}},
+        files=("pets.csv",),
+        incoming={"pets.csv": {"species": "text", "age": "int"}},
+        values={"pets.csv": {"species": ("cat", "dog")}},
+    )
+    linked, seen = sighted("load pets.csv and keep the dogs", view, None)
+    assert "dog" in [linked.slots[slot] for slot in linked.of("v")]
+    assert seen.values["staging.pets"] == {"species": ("cat", "dog")}
+    assert sighted("keep the dogs", view, "transformation")[0].of("v") == []
 
 
 def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
     place = tmp_path / "a.csv"
     place.write_text("x\n1\n", encoding="utf-8")
-    assert columns_of(tmp_path, "a.csv") == {"x": "int"}
+    assert peek(tmp_path, "a.csv", 50).schema == {"x": "int"}
     place.write_text("x,y\n1,2\n", encoding="utf-8")
-    assert columns_of(tmp_path, "a.csv") == {"x": "int", "y": "int"}
+    assert peek(tmp_path, "a.csv", 50).schema == {"x": "int", "y": "int"}
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00\x01\x02", b"PAR1 but no more"])
 def test_a_file_that_cannot_be_read_tells_nothing(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "odd.parquet").write_bytes(content)
-    assert columns_of(tmp_path, "odd.parquet") == {}
+    assert peek(tmp_path, "odd.parquet", 50).schema == {}
 
 
 def test_a_lab_knows_what_its_sources_and_files_would_bring(tmp_path: Path) -> None:

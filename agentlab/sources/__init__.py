@@ -33,7 +33,7 @@ from agentlab.sources.datasets import save_dataset
 from agentlab.sources.fetched import Fetched
 from agentlab.sources.frame import save_frame
 from agentlab.sources.pacing import Pace
-from agentlab.sources.peeking import columns_of
+from agentlab.sources.peeking import Peek, peek
 from agentlab.sources.secrets import keep_secret, save_token, token_file
 from agentlab.sources.sql import apart
 
@@ -44,6 +44,7 @@ __all__ = [
     "FrameResource",
     "FrameSource",
     "Pace",
+    "Peek",
     "Progress",
     "RestResource",
     "RestSource",
@@ -52,11 +53,11 @@ __all__ = [
     "SqlResource",
     "SqlSource",
     "apart",
-    "columns_of",
     "describe",
     "discovered",
     "fetch",
     "keep_secret",
+    "peek",
     "pull",
     "read_doc",
     "save_dataset",

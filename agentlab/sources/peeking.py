@@ -1,16 +1,21 @@
-"""Which columns a data file of the lab would bring, told by its beginning."""
+"""What a data file of the lab would bring, told by its beginning."""
 
 from __future__ import annotations
 
 import gzip
 import tempfile
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow.compute as pc
 
 from agentlab.actions.base import Schema
 from agentlab.datafiles import data_file, format_of
 from agentlab.errors import AgentlabError
 from agentlab.sources.columns import schema_of
+from agentlab.sources.fetched import Fetched
 from agentlab.sources.files import load
 
 #: In bytes. A smaller file is read whole, of a larger one that comes in lines so much.
@@ -18,28 +23,42 @@ _BEGINNING = 1 << 18
 _IN_LINES = ("csv", "jsonl")
 
 
-def columns_of(root: Path, path: str) -> Schema:
-    """The columns and types that a load of the file would bring, as far as its beginning tells; none if it can't.
+class Peek(NamedTuple):
+    """What a file would bring: columns and types, and the distinct texts of those columns that have few."""
 
-    Kept until the file changes. `path` is relative to the lab `root`.
+    schema: Schema
+    values: Mapping[str, tuple[str, ...]]
+
+
+def peek(root: Path, path: str, few: int) -> Peek:
+    """What a load of the file would bring, as far as its beginning tells; nothing if it can't be read.
+
+    Kept until the file changes. `path` is relative to the lab `root`; more than `few` texts of a column aren't told.
     """
     try:
-        file = data_file(root, path)
-        state = file.stat()
-        return _columns(str(root), path, state.st_mtime_ns, state.st_size)
+        state = data_file(root, path).stat()
+        return _peeked(str(root), path, few, state.st_mtime_ns, state.st_size)
     except (AgentlabError, OSError, ValueError, ImportError):
-        return {}
+        return Peek({}, {})
 
 
 @lru_cache(maxsize=512)
-def _columns(root: str, path: str, _changed: int, size: int) -> Schema:
+def _peeked(root: str, path: str, few: int, _changed: int, size: int) -> Peek:
     form = format_of(path)
     file = Path(root) / path
     if form in _IN_LINES and (size > _BEGINNING or path.lower().endswith(".gz")):
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / f"beginning.{form}").write_bytes(_beginning(file))
-            return schema_of(load(Path(folder), f"beginning.{form}").schema)
-    return schema_of(load(Path(root), path).schema) if size <= _BEGINNING or form == "parquet" else {}
+            return _told(load(Path(folder), f"beginning.{form}"), few)
+    if size <= _BEGINNING:
+        return _told(load(Path(root), path), few)
+    return Peek(schema_of(load(Path(root), path).schema) if form == "parquet" else {}, {})
+
+
+def _told(fetched: Fetched, few: int) -> Peek:
+    rows, schema = fetched.table(), fetched.types
+    distinct = {c: pc.unique(rows.column(c)).drop_null() for c, kind in schema.items() if kind == "text"}
+    return Peek(schema, {c: tuple(texts.to_pylist()) for c, texts in distinct.items() if 0 < len(texts) <= few})
 
 
 def _beginning(file: Path) -> bytes:
