@@ -33,7 +33,7 @@ class HubQwen2:
     """A model of transformers as the decoder takes it."""
 
     def __init__(self, model: Qwen2ForCausalLM) -> None:
-        self.model = model.eval()
+        self.model = model.eval()  # type: ignore[no-untyped-call]
         self.vocab_size: int = model.config.vocab_size
         self._many = model.num_parameters() >= _SMALL
 

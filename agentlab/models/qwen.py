@@ -17,7 +17,7 @@ from agentlab.prompts import Ask, Prompt, Rendering, Tools
 from agentlab.slots import Slots
 
 #: How many other plans are tried when the best one can't run, and how near they must come (in nats: a tenth as likely).
-OTHERS = 4
+OTHERS = 6
 _EVEN = 2.3
 
 _RENDERINGS: dict[str, type[Rendering]] = {"tools": Tools, "slots": Slots}
@@ -42,15 +42,11 @@ class Qwen:
         found = small(Path(self.path)) if Path(self.path).is_dir() else None
         self.tokenizer: Any
         self.model: Any
+        config: Mapping[str, Any]
         if found:
             self.model, self.tokenizer, config = found
             self._body: Body = found[0]
-            self._window, self._many, ends, tokens = (
-                found[0].window,
-                False,
-                config.get("eos_token_id"),
-                found[1].to_json(),
-            )
+            self._window, ends, tokens = found[0].window, config.get("eos_token_id"), found[1].to_json()
         else:
             config, ends, tokens = self._by_transformers()
         own = config.get("agentlab") or {}

@@ -88,8 +88,8 @@ class SmallQwen2:
             raise LabError(f"the weights in {folder} haven't the shape that its config.json says")
         theta = (config.get("rope_parameters") or {}).get("rope_theta") or config.get("rope_theta", 10000.0)
         turns = np.outer(np.arange(self.window), theta ** (-np.arange(0, self._size, 2) / self._size))
-        turns = np.concatenate([turns, turns], -1)
-        self._cos, self._sin = np.cos(turns).astype(np.float32), np.sin(turns).astype(np.float32)
+        both = np.concatenate([turns, turns], -1)
+        self._cos, self._sin = np.cos(both).astype(np.float32), np.sin(both).astype(np.float32)
 
     def cache(self) -> Cache:
         """One without a token."""
@@ -136,8 +136,8 @@ class SmallQwen2:
         likeness -= likeness.max(-1, keepdims=True)
         np.exp(likeness, out=likeness)
         likeness /= likeness.sum(-1, keepdims=True)
-        found: Array = (likeness @ values).swapaxes(0, 1).reshape(queries.shape[1], -1)
-        return found
+        found = (likeness @ values).swapaxes(0, 1).reshape(queries.shape[1], -1)
+        return found.astype(np.float32, copy=False)
 
 
 def _normed(x: Array, weight: Array, eps: float) -> Array:
