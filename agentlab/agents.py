@@ -10,6 +10,7 @@ import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
@@ -80,11 +81,18 @@ class Agent:
         plan, fault = self._try(ask, entries)
         if fault:
             plan = self._again(ask, plan, fault, entries)
+        if self.role and getattr(self.model, "tries", 1) > 1 and _declines_authority(plan):
+            plan = self._unlimited(ask, plan, entries)
         if plan.status == "act" and plan.confidence < getattr(self.model, "asks_below", 0.0):
             plan = _instead(Clarify(question=_unsure(plan), about="how"), plan.origin, plan.confidence)
         # The time of all questions, if there were several.
         spent = round((time.perf_counter() - began) * 1000, 1)
         return plan.model_copy(update={"origin": plan.origin.model_copy(update={"milliseconds": spent})})
+
+    def _unlimited(self, ask: Ask, refusal: Plan, entries: Entries) -> Plan:
+        """What the model would plan for any agent, if that is within this one's authority; else its refusal."""
+        plan, fault = self._try(replace(ask, role=None), entries)
+        return refusal if fault or plan.abstention or plan.confidence < _SURE else plan
 
     def _again(self, ask: Ask, first: Plan, fault: str, entries: Entries) -> Plan:
         """The first other plan that may run, of as many as the model can think of; else what the first one came to."""
@@ -115,14 +123,18 @@ class Agent:
 _TAKES = ("drop", "drop_columns", "restore", "retain", "unschedule", "quarantine")
 #: Into how many files a planner looks for their columns.
 _PEEKED = 20
+#: How many columns of what isn't loaded a planner is told.
+_COLUMNS = 40
+#: How sure a plan must be that a model first held to be another agent's.
+_SURE = 0.8
 #: A name as only programs have them: `blood_pressure`.
 _SNAKE = re.compile(r"(?<![\w./@-])[A-Za-z][A-Za-z0-9]*(?:_[A-Za-z0-9]+)+(?![\w/@-]|\.\w)")
 
 
 #: What a question is about, by the letter of a placeholder.
-_LETTERS: Mapping[str, About] = {
-    **{"t": "table", "r": "source", "o": "store", "q": "query", "f": "file", "p": "snapshot", "k": "task"}
-}
+_LETTERS: dict[str, About] = {
+    "t": "table", "r": "source", "o": "store", "q": "query", "f": "file", "p": "snapshot", "k": "task",
+}  # fmt: skip
 
 
 def _two_meanings(ask: Ask, plan: Plan) -> Clarify | None:
@@ -175,14 +187,20 @@ def settled(plan: Plan, issues: Sequence[Issue]) -> Plan:
     return plan
 
 
+def _declines_authority(plan: Plan) -> bool:
+    return any(isinstance(action, Refuse) and action.because == "authority" for action in plan.actions)
+
+
 def _lacking(fault: PlanError) -> str:
     """What a plan lacks, as something that a person can say.
 
     >>> _lacking(PlanError("action 2: check: the rule unique needs columns"))
     'For a plan something is missing: the rule unique needs columns. Please say that, too.'
     """
-    lacking = re.sub(r"\baction \d+: \w+: ", "", str(fault)).strip().rstrip(".")
-    return f"For a plan something is missing: {lacking}. Please say that, too."
+    lacking, calls = re.subn(r"\baction \d+: \w+: ", "", str(fault).strip().rstrip("."))
+    return (
+        f"For a plan something is missing: {lacking}. Please say that, too." if calls else f"I found no plan: {fault}"
+    )
 
 
 def _unsure(plan: Plan) -> str:
@@ -226,7 +244,7 @@ def view_of(catalog: Catalog | Draft, engine: Engine) -> View:
         values={entry.name: found for entry in tables if (found := _values(entry, engine, root))}
         | {path: found.values for path, found in peeks.items() if found.values},
         files=files,
-        incoming=_resources(catalog) | {path: found.schema for path, found in peeks.items() if found.schema},
+        incoming=_resources(catalog) | {path: _bounded(found.schema) for path, found in peeks.items() if found.schema},
         origins={entry.name: names for entry in tables if (names := tuple(_origins(entry, root)))},
     )
 
@@ -238,7 +256,11 @@ def _resources(catalog: Catalog | Draft) -> dict[str, Schema]:
         for entry in catalog.entries("source")
         for resource, doc in entry.doc["resources"].items()
     }
-    return {name: schema for name, schema in listed.items() if schema}
+    return {name: _bounded(schema) for name, schema in listed.items() if schema}
+
+
+def _bounded(schema: Schema) -> Schema:
+    return dict(islice(schema.items(), _COLUMNS))
 
 
 def _origins(entry: Entry, catalog: Catalog) -> list[str]:

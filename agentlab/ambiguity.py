@@ -39,14 +39,26 @@ def rivals(plan: Plan, linked: Linked, view: View) -> Iterator[tuple[str, list[s
         near = [linked.slots[s] for s in sorted(set.intersection(*mine) - {slot}) if s[1] == letter]
         near = [n for n in near if (letter, n) not in used and _alike(letter, name, n, linked, view, said)]
         if letter == "t":
+            near = [n for n in near if n not in view.coming and (_aside(name) or not _aside(n))]
             needed = {c.lower() for c in _columns(plan, name)}
             near = [n for n in near if needed <= {c.lower() for c in view.tables.get(n, {})}]
         if near:
             yield letter, [name, *near]
 
 
+def _aside(table: str) -> bool:
+    return table.startswith(("quarantine.", "archive."))
+
+
+def _literally(name: str, intent: str) -> bool:
+    return bool(re.search(rf"(?<![\w./-]){re.escape(name)}(?![\w/-]|\.\w)", intent, re.IGNORECASE))
+
+
 def _alike(letter: str, name: str, other: str, linked: Linked, view: View, said: set[str]) -> bool:
     """Whether the words that are said fit another name as well."""
+    for mine, its in ((name, other), (name.rpartition(".")[2], other.rpartition(".")[2])):
+        if _literally(mine, linked.intent) and not _literally(its, linked.intent):
+            return False
     if letter == "k" and (name in view.scheduled) and other not in view.scheduled:
         return False
     if letter == "r":

@@ -47,7 +47,7 @@ def complete(calls: list[dict[str, Any]], linked: Linked, view: View) -> list[di
     """
     context = _Context(linked, view)
     completed = []
-    if not view.tables:
+    if not context.here and not any(call["name"] in _BRINGING for call in calls):
         # A new store for data that isn't there yet is still wanted; there is only nothing to put in.
         calls = [call for call in calls if call["name"] != "publish" or call["arguments"]]
     for number, call in enumerate(calls):
@@ -67,6 +67,7 @@ def clarify(about: str, choices: Iterable[str] = ()) -> dict[str, Any]:
 
 #: After these, what names no table speaks of theirs.
 _OF_TABLES = ("pull", "sync", "load_file", "analyze", "suggest_fixes", "quarantine", "check", "find_outliers")
+_BRINGING = ("pull", "sync", "load_file")
 _FROM_SOURCES = ("pull", "sync", "describe_source", "throttle")
 _OF_SCHEDULES = ("unschedule", "pause", "resume")
 _INTO_STORES = ("publish", "resize", "schedule", *_OF_SCHEDULES)
@@ -77,7 +78,9 @@ class _Context:
 
     def __init__(self, linked: Linked, view: View) -> None:
         self.view = view
-        self.mentioned = [t for t in view.tables if t in (linked.slots[s] for s in linked.of("t")) and _said(t, linked)]
+        #: The tables that are there: what is coming is none until a call of the plan brings it.
+        self.here = [t for t in view.tables if t not in view.coming]
+        self.mentioned = [t for t in self.here if t in (linked.slots[s] for s in linked.of("t")) and _said(t, linked)]
         self.stores = [linked.slots[slot] for slot in linked.of("o") if slot in linked.text]
         self.table: str | None = None
         self.store: str | None = None
@@ -102,7 +105,7 @@ class _Context:
         if "table" in fields and fields["table"].is_required() and "table" not in arguments:
             fitting = self._fitting(rest)
             if len(fitting) != 1:
-                return clarify("table", fitting or self.view.tables)
+                return clarify("table", fitting or self.here)
             arguments["table"] = fitting[0]
         if name == "retain" and "column" not in arguments and (question := self._dated(arguments)):
             return question
@@ -121,7 +124,7 @@ class _Context:
     def _abstain(self, name: str, arguments: dict[str, Any]) -> None:
         if name == "clarify":
             about = arguments.get("about", "how")
-            choices = {"column": self.view.columns(), "table": self.view.tables, "source": self.view.sources}
+            choices = {"column": self.view.columns(), "table": self.here, "source": self.view.sources}
             choices |= {"store": self.view.stores, "query": self.view.queries, "file": self.view.files}
             choices |= {"snapshot": self.view.snapshots, "task": self.view.scheduled or self.view.tasks}
             arguments["question"] = clarify(about, choices.get(about, ()))["arguments"]["question"]
@@ -175,7 +178,7 @@ class _Context:
         if len(self.mentioned) == 1:
             return self.mentioned
         needed = set(_columns(rest))
-        tables = self.mentioned or [t for t in self.view.tables if not t.startswith("quarantine.")]
+        tables = self.mentioned or [t for t in self.here if not t.startswith("quarantine.")]
         return [t for t in tables if needed & set(self.view.columns()) <= set(self.view.tables[t])]
 
     def _remember(self, name: str, arguments: dict[str, Any]) -> None:

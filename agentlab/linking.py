@@ -15,6 +15,7 @@ import re
 from calendar import monthrange
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import date
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
@@ -35,6 +36,8 @@ from agentlab.zones import ZONES, zone_of
 
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
 _MONTH = "(?:" + "|".join(sorted(MONTHS, key=len, reverse=True)) + r")\.?"
+#: "May", not "may": without a year only the capital tells the month from the verb.
+_CAPITAL = r"(?-i:(?=[A-Z]))"
 #: Months alone, which `month(day)` counts.
 MONTH_NAMES = frozenset(name.capitalize() for name in MONTHS if len(name) > 3)
 _DAY = r"(\d{1,2})(?:st|nd|rd|th)?"
@@ -44,8 +47,8 @@ _PAST = r"(?:half\s(?:past\s)?|(?:a\s)?quarter\s(?:past|to|before|after)\s|(?:fi
 _PART_OF_DAY = r"(?:in\sthe\s|at\s|this\s)?(?:morning|afternoon|evening|night)"
 _UNIT = r"(?:[kmgt]i?b|[smhdwy]|mo|min|hrs?|days?)\b"
 _DAY_OF_MONTH = rf"""
-  | (?P<day>\b{_MONTH}\s{_DAY}\b(?!:)|\b{_DAY}\s{_MONTH}(?!\w)
-      |\b{_MONTH}(?=\s(?:to|through|thru|until|till|and|-|–)\s(?:the\send\sof\s)?{_MONTH}\s\d{{4}}))"""
+  | (?P<day>\b{_CAPITAL}{_MONTH}\s{_DAY}\b(?!:)|\b{_DAY}\s{_CAPITAL}{_MONTH}(?!\w)
+      |\b{_CAPITAL}{_MONTH}(?=\s(?:to|through|thru|until|till|and|-|–)\s(?:the\send\sof\s)?{_MONTH}\s\d{{4}}))"""
 _TOKENS = rf"""
     (?P<quoted>(?<!\w)'[^']+'(?!\w)|"[^"]+"|`[^`]+`|“[^”]+”|‘[^’]+’)
   | (?P<path>\bs3://[^\s,;]*[\w/]|(?<![\w/])(?:[\w.~-]*/)*[\w-][\w.-]*\.(?:csv|tsv|txt|jsonl?|ndjson|parquet|xlsx?)(?:\.gz)?\b
@@ -69,7 +72,6 @@ _TOKENS = rf"""
 _TOKEN = re.compile(_TOKENS, re.VERBOSE | re.IGNORECASE)
 #: Where no year is said at all, "3 May" is no date.
 _YEARLESS = re.compile(_TOKENS.replace(_DAY_OF_MONTH, ""), re.VERBOSE | re.IGNORECASE)
-_YEAR = re.compile(r"\b(?:19|20)\d\d\b")
 _IDENTIFIER = re.compile(
     r"\w*_\w+|\w+\.\w+(?:\.\w+)*|[a-z]+[A-Z]\w*|[A-Za-z]+\d\w*|(?:[A-Z][a-z]+){2,}\w*|[A-Z]{2,}\w*"
 )
@@ -327,18 +329,39 @@ def tokens(intent: str) -> list[Token]:
     [('number', '10000'), ('word', 'since'), ('word', 'at')]
     """
     found: list[Token] = []
-    year = _YEAR.search(intent)
-    for match in (_TOKEN if year else _YEARLESS).finditer(intent):
-        kind = str(match.lastgroup)
-        value = _READ.get(kind, lambda text: text)(match[0])
-        if kind == "day" and year:
-            kind, value = "date", _date(f"{match[0]} {year[0]}")
+    dated = list(_dated(intent))
+    for match in (_TOKEN if dated else _YEARLESS).finditer(intent):
+        kind, text, end, value = str(match.lastgroup), match[0], match.end(), None
+        if kind == "day":
+            kind, value = "date", _date(_with_year(text, match.start(), dated))
+        elif kind == "word" and text.endswith(("'s", "’s")):
+            text, end = text[:-2], end - 2
         if value is None:
-            kind, value = "word", match[0]
-        if found and found[-1].kind == "number" and match[0].lower() in UNITS:
+            value = _READ.get(kind, lambda text: text)(text)
+        if value is None:
+            kind, value = "word", text
+        if found and found[-1].kind == "number" and text.lower() in UNITS:
             kind = "unit"
-        found.append(Token(kind, match[0], value, match.start(), match.end()))
+        found.append(Token(kind, text, value, match.start(), end))
     return found
+
+
+def _dated(intent: str) -> Iterator[tuple[int, str]]:
+    """Where the intent says a year as one, and a day of it: of a date, or of "since 2024" its last."""
+    for match in _YEARLESS.finditer(intent):
+        if match.lastgroup == "date" and (day := _date(match[0])):
+            yield match.start(), day
+        elif match.lastgroup == "number" and _is_year(intent[: match.start()], match[0]):
+            yield match.start(), f"{match[0]}-12-31"
+
+
+def _with_year(day: str, at: int, dated: list[tuple[int, str]]) -> str:
+    """A day with the year of the date that is said next, or last: "15 December to 10 January 2025" begins in 2024."""
+    after = [iso for place, iso in dated if place > at]
+    iso = after[0] if after else dated[-1][1]
+    own = _date(f"{day} {iso[:4]}") or iso
+    year = int(iso[:4]) - (1 if after and own > iso and own[:7] != iso[:7] else 0)
+    return f"{day} {year}"
 
 
 def _number(text: str) -> str | None:
@@ -368,7 +391,7 @@ def _plain(value: float) -> str:
     return str(int(value)) if value == int(value) else str(value)
 
 
-def _date(text: str) -> str:
+def _date(text: str) -> str | None:
     if re.fullmatch(r"\d{4}-\d\d?-\d\d?", text):
         year, month, day = (int(n) for n in text.split("-"))
     else:
@@ -376,7 +399,10 @@ def _date(text: str) -> str:
         month = next((MONTHS[w.lower()] for w in re.findall(r"[A-Za-z]+", text) if w.lower() in MONTHS), 1)
         days = re.findall(r"\b\d{1,2}(?=\D|$)", text)
         day = int(days[0]) if days else 1
-    return f"{year:04d}-{month:02d}-{day:02d}"
+    try:
+        return date(year, month, day).isoformat()
+    except ValueError:
+        return None
 
 
 def end_of_month(day: str) -> str:
@@ -419,7 +445,6 @@ def _span(text: str) -> str:
 
 _READ = {
     "span": _span,
-    "word": lambda text: re.sub("['’]s$", "", text),
     "quoted": lambda text: text[1:-1],
     "number": _number,
     "date": _date,

@@ -96,7 +96,7 @@ class World:
     def resource(self, action: Pull | Sync) -> Sight:
         """What is known of a resource's columns; an API may always return more."""
         doc = self.resources(action.source).get(action.resource, {})
-        return Sight(doc.get("schema") or doc.get("seen") or {}, open=True)
+        return Sight(doc.get("schema") or {}, open=True)
 
     def apply(self, action: Action, sound: bool = True) -> None:
         """Let an action take effect. One that isn't sound leaves its table open, so that a fault is told only once."""

@@ -65,11 +65,24 @@ def sighted(intent: str, view: View, role: Role | None) -> tuple[Linked, View]:
     coming = _coming(linked, view) if role in (None, "ingestion") else {}
     if not coming:
         return linked, view
-    tables = {**view.tables, **{table: view.incoming[name] for table, name in coming.items()}}
+    wider = _wider(view, coming)
+    return link(intent, index_of(wider)), wider
+
+
+def _wider(view: View, coming: dict[str, str]) -> View:
+    """The view with what is coming among its tables; the same object for the same view, as its index is kept by it."""
+    key = (id(view), tuple(coming.items()))
+    known = _widened.get(key)
+    if known is not None and known[0] is view:
+        return known[1]
     refreshes = [f"{table} refresh" for table in coming]
+    tables = {**view.tables, **{table: view.incoming[name] for table, name in coming.items()}}
     values = {**view.values, **{table: view.values[name] for table, name in coming.items() if name in view.values}}
     wider = replace(view, tables=tables, coming=coming, values=values, tasks=(*view.tasks, *refreshes))
-    return link(intent, Index(wider)), wider
+    if len(_widened) > 8:
+        _widened.clear()
+    _widened[key] = (view, wider)
+    return wider
 
 
 def _coming(linked: Linked, view: View) -> dict[str, str]:
@@ -94,6 +107,7 @@ def staged(name: str, is_file: bool) -> str:
 
 
 _indexes: dict[int, tuple[View, Index]] = {}
+_widened: dict[tuple[int, tuple[tuple[str, str], ...]], tuple[View, View]] = {}
 
 
 def index_of(view: View) -> Index:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import socket
 import sqlite3
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from agentlab.lab import Lab
 from agentlab.models import Scripted
 from agentlab.plan import Plan
 from agentlab.prompts import catalog
+from agentlab.rules import check
 from agentlab.slots import decode, encode, prompt_text, sighted
 from agentlab.sources import peek
 from agentlab.view import View
@@ -94,7 +96,7 @@ def test_a_file_tells_its_columns(tmp_path: Path, ending: str) -> None:
 def test_of_a_large_file_only_the_beginning_is_read(tmp_path: Path) -> None:
     text = "id,name\n" + "".join(f"{n},abcdefghij\n" for n in range(60_000))
     (tmp_path / "large.csv").write_text(text + "x,late\n", encoding="utf-8")
-    (tmp_path / "large.csv.gz").write_bytes(gzip.compress(text.encode()))
+    (tmp_path / "large.csv.gz").write_bytes(gzip.compress((text + "x,late\n").encode()))
     assert peek(tmp_path, "large.csv", 50).schema == {"id": "int", "name": "text"}
     assert peek(tmp_path, "large.csv.gz", 50).schema == {"id": "int", "name": "text"}
 
@@ -126,10 +128,24 @@ def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
     assert peek(tmp_path, "a.csv", 50).schema == {"x": "int", "y": "int"}
 
 
-@pytest.mark.parametrize("content", [b"", b"\x00\x01\x02", b"PAR1 but no more"])
-def test_a_file_that_cannot_be_read_tells_nothing(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "odd.parquet").write_bytes(content)
-    assert peek(tmp_path, "odd.parquet", 50).schema == {}
+CUT = gzip.compress(b"id,name\n1,a\n" * 1000)[:-20]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("odd.parquet", b""),
+        ("odd.parquet", b"PAR1 but no more"),
+        ("odd.csv.gz", CUT),
+        ("odd.csv.gz", CUT[:12] + b"\xff" * 30),
+        ("odd.jsonl.gz", CUT),
+        ("odd.json", b"[" * 5000),
+        ("odd.xlsx", b"PK\x03\x04 no more"),
+    ],
+)
+def test_a_file_that_cannot_be_read_tells_nothing(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert peek(tmp_path, name, 50) == ({}, {})
 
 
 def test_a_lab_knows_what_its_sources_and_files_would_bring(tmp_path: Path) -> None:
@@ -150,6 +166,32 @@ def test_an_api_that_does_not_answer_can_be_registered(tmp_path: Path) -> None:
         lab.add_source("gone", url="http://127.0.0.1:9", resources={"orders": {"path": "/orders"}})
         assert lab.sources() == {"gone": ["orders"]}
         assert "gone.orders" not in lab.view().incoming
+
+
+def test_a_silent_api_with_many_resources_is_given_up_soon(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf, Lab(tmp_path / "lab", Scripted({})) as lab:
+        resources = {f"list{n}": {"path": f"/{n}"} for n in range(12)}
+        lab.add_source("deaf", url=f"http://127.0.0.1:{deaf.getsockname()[1]}", resources=resources)
+        assert len(lab.sources()["deaf"]) == 12
+
+
+def test_columns_seen_once_are_no_promise(tmp_path: Path) -> None:
+    """The first rows' codes may be numbers, later ones not."""
+    doc = {"kind": "rest", "url": "http://x", "resources": {"codes": {"path": "/c", "seen": {"code": "int"}}}}
+    with Lab(tmp_path / "lab", Scripted({})) as lab:
+        lab.add_source("api", url="http://127.0.0.1:9", resources={"codes": {**doc["resources"]["codes"]}})
+        pull = {"name": "pull", "arguments": {"source": "api", "resource": "codes", "where": "code LIKE 'A%'"}}
+        plan = Plan.from_calls([{**pull, "arguments": {**pull["arguments"], "into": "staging.codes"}}])
+        assert not [issue for issue in check(plan, lab.catalog, None) if issue.severity in ("mend", "clarify")]
+
+
+def test_what_is_coming_is_no_table_before_it_is_brought() -> None:
+    view = View(
+        tables={"staging.sales": {"qty": "int"}}, sources={"api": ("orders",)}, incoming={"api.orders": {"qty": "int"}}
+    )
+    linked, seen = sighted("keep the ones with qty above 1", view, None)
+    keep = {"name": "filter", "arguments": {"where": '"qty" > 1'}}
+    assert complete([keep], linked, seen)[0]["arguments"]["table"] == "staging.sales"
 
 
 # ---------------------------------------------------------------- two meanings
@@ -196,6 +238,23 @@ def test_a_name_that_could_mean_two_things_is_found(intent: str, name: str, argu
 )
 def test_what_tells_names_apart_settles_it(intent: str, name: str, arguments: dict[str, object]) -> None:
     assert meant(intent, name, **arguments) == []
+
+
+def test_names_in_full_are_settled_and_what_is_set_aside_is_no_rival() -> None:
+    view = View(
+        tables={"staging.orders": {"id": "int"}, "quarantine.orders": {"id": "int"}, "core.order": {"id": "int"}},
+        files=("orders.csv", "in/orders.csv"),
+        incoming={"orders.csv": {"id": "int"}},
+    )
+
+    def asked(intent: str, name: str, **arguments: object) -> list[tuple[str, list[str]]]:
+        linked, seen = sighted(intent, view, None)
+        return list(rivals(Plan.from_calls([{"name": name, "arguments": arguments}]), linked, seen))
+
+    assert not asked("export the orders", "export", table="staging.orders")
+    assert not asked("load in/orders.csv", "load_file", path="in/orders.csv", into="staging.x")
+    assert not asked("load orders.csv", "load_file", path="orders.csv", into="staging.x")
+    assert asked("load the orders file", "load_file", path="orders.csv", into="staging.x")
 
 
 def test_an_agent_asks_which_one(tmp_path: Path) -> None:

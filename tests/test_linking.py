@@ -99,6 +99,12 @@ def test_numbers_are_read_as_people_write_them(said: str, value: str) -> None:
         ("February 2024", ["2024-02-01", "2024-02-29"]),
         ("1 March until 15 April 2024", ["2024-03-01", "2024-04-15"]),
         ("3 May", []),
+        ("3 May, the latest 2000 of them", []),
+        ("3 May of 2023", ["2023-05-03", "2023-01-01"]),
+        ("15 December to 10 January 2025", ["2024-12-15", "2025-01-10"]),
+        ("between November and January 2024", ["2023-11-01", "2024-01-01", "2024-01-31"]),
+        ("31 February 2024", []),
+        ("10 mar rows of 3 May 2024", ["2024-05-03"]),
     ],
 )
 def test_dates_are_read(said: str, days: list[str]) -> None:
@@ -119,6 +125,12 @@ def test_a_wish_to_pull_is_no_task() -> None:
     linked = link("pull receipts, and pause the receipts pull", Index(view))
     assert linked.of("r")
     assert [linked.slots[s] for s in linked.of("k")] == ["till.receipts pull"]
+
+
+def test_a_possessive_is_the_name_itself() -> None:
+    view = View(sources={"webshop": ("customers",)})
+    assert link("the webshop's customers", Index(view)).of("s")
+    assert "orders_2" in link("call it orders_2's", Index(view)).slots.values()
 
 
 def test_other_words_for_a_resource_mark_it() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import tiny_checkpoint
 import torch
+from threadpoolctl import ThreadpoolController
 from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 from agentlab.errors import LabError
@@ -113,10 +115,55 @@ def test_a_file_that_is_damaged_or_gone_is_named(tmp_path: Path, file: str) -> N
         Qwen(folder)
 
 
-def test_a_lab_plans_offline_without_torch() -> None:
+def test_a_lab_plans_offline_without_torch(tmp_path: Path) -> None:
     program = (
-        "import sys; from agentlab.lab import Lab; from agentlab.models import load; load();"
-        "print([m for m in ('torch', 'transformers', 'scipy') if m in sys.modules])"
+        "import sys, pandas as pd\nfrom agentlab.lab import Lab\n"
+        "with Lab(sys.argv[1]) as lab:\n"
+        "    lab.load(pd.DataFrame({'qty': [1, None]}), 'orders')\n"
+        "    print(lab.plan('sort by qty'))\n"
+        "    print([m for m in ('torch', 'transformers', 'scipy') if m in sys.modules])"
     )
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=300)
-    assert told.stdout.strip() == "[]"
+    command = [sys.executable, "-c", program, str(tmp_path / "lab")]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    assert told.stdout.splitlines() == ["sort(table='staging.orders', by=['qty'])", "[]"]
+
+
+def test_two_models_at_once_leave_numpy_its_threads() -> None:
+    controller = ThreadpoolController()
+    before = [pool["num_threads"] for pool in controller.info()]
+    models = [opened(OFFLINE), opened(OFFLINE)]
+
+    def work(model: SmallQwen2) -> None:
+        for _ in range(40):
+            model.feed(model.cache(), [1, 2, 3])
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(work, models))
+    assert [pool["num_threads"] for pool in controller.info()] == before
+
+
+def test_half_precision_is_left_to_transformers(tmp_path: Path) -> None:
+    folder = made(tmp_path / "m")
+    Qwen2ForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).save_pretrained(folder)
+    assert small(folder) is None
+    assert Qwen(folder)._decoder.ends
+
+
+def test_an_end_that_is_told_at_length_is_read(tmp_path: Path) -> None:
+    folder = made(tmp_path / "m")
+    file = folder / "tokenizer_config.json"
+    told = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps(told | {"eos_token": {"content": "<|im_end|>"}}), encoding="utf-8")
+    assert Qwen(folder).tokenizer.eos_token_id == Qwen(folder).tokenizer.get_vocab()["<|im_end|>"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"vocab_size": None}, {"hidden_size": "64"}, {"num_attention_heads": 0}, {"rope_parameters": [1]}],
+)
+def test_a_config_that_cannot_be_is_told(tmp_path: Path, changes: dict[str, Any]) -> None:
+    folder = made(tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | changes), encoding="utf-8")
+    with pytest.raises(LabError):
+        Qwen(folder)

@@ -146,6 +146,7 @@ class Decoder:
     ) -> tuple[list[int], list[tuple[Doubt, float]]]:
         """The answer and its free choices, with their log-probabilities."""
         answer, choices = self._forced(matcher), list[tuple[Doubt, float]]()
+        self._short(answer, most)
         logits = self.body.feed(cache, [*prompt[cached:], *answer])
         self.prefixes.keep([*prompt, *answer], cache)
         while not matcher.is_stopped():
@@ -158,11 +159,14 @@ class Decoder:
             self._consume(matcher, [token])
             chunk = [token, *self._forced(matcher)]
             answer += chunk
-            if len(answer) > most:
-                raise PlanError(f"the answer was cut off at {most} tokens; ask for fewer steps at once")
+            self._short(answer, most)
             if not matcher.is_stopped():
                 logits = self.body.feed(cache, chunk)
         return answer, choices
+
+    def _short(self, answer: list[int], most: int) -> None:
+        if len(answer) > most:
+            raise PlanError(f"the answer was cut off at {most} tokens; ask for fewer steps at once")
 
     def _compiled(self, grammar: str) -> LLMatcher:
         matcher = LLMatcher(self._vocabulary, grammar, log_level=0)

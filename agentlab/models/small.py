@@ -7,21 +7,24 @@ Source: Qwen2 technical report, arXiv 2407.10671; rotary positions as in arXiv 2
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 from threadpoolctl import ThreadpoolController
 from tokenizers import Tokenizer
 
 from agentlab.errors import LabError
 
-#: Parameters above which transformers' own code is as quick.
-_MOST = 50_000_000
+#: Parameters above which transformers' own code is as quick, and the longest text in tokens.
+_MOST, _WINDOW = 50_000_000, 8192
+#: How many threads NumPy may take is said of the whole process: one at a time says it, and takes it back.
+_TURN = threading.Lock()
 
 
 Array = NDArray[np.float32]
@@ -67,7 +70,7 @@ class SmallQwen2:
         # On two cores that others use too, sharing out sums this small takes up to a hundred times as long.
         self._sums = ThreadpoolController()
         self.vocab_size: int = config["vocab_size"]
-        self.window: int = config["max_position_embeddings"]
+        self.window: int = min(config["max_position_embeddings"], _WINDOW)
         self._heads: int = config["num_attention_heads"]
         self._groups: int = config.get("num_key_value_heads") or self._heads
         self._eps: float = config.get("rms_norm_eps", 1e-6)
@@ -83,13 +86,20 @@ class SmallQwen2:
             raise LabError(f"can't read model.safetensors in {folder}: {fault}") from None
         except KeyError as missing:
             raise LabError(f"model.safetensors in {folder} lacks {missing}; it doesn't belong to config.json") from None
-        wide = (self._heads + 2 * self._groups) * self._size
-        if self._embed.shape != (self.vocab_size, width) or self._layers[0].attend.shape != (width, wide):
-            raise LabError(f"the weights in {folder} haven't the shape that its config.json says")
+        self._fit(folder, width, config["intermediate_size"])
         theta = (config.get("rope_parameters") or {}).get("rope_theta") or config.get("rope_theta", 10000.0)
         turns = np.outer(np.arange(self.window), theta ** (-np.arange(0, self._size, 2) / self._size))
         both = np.concatenate([turns, turns], -1)
         self._cos, self._sin = np.cos(both).astype(np.float32), np.sin(both).astype(np.float32)
+
+    def _fit(self, folder: Path, width: int, inner: int) -> None:
+        """LabError unless every weight has the shape that the config says."""
+        own, wide = self._heads * self._size, (self._heads + 2 * self._groups) * self._size
+        shapes = [(width,), (width, wide), (wide,), (own, width), (width,), (width, 2 * inner), (inner, width)]
+        found = [[weight.shape for weight in layer] for layer in self._layers]
+        ends = [self._embed.shape, self._head.shape, self._norm.shape]
+        if ends != [(self.vocab_size, width)] * 2 + [(width,)] or found != [shapes] * max(1, len(found)):
+            raise LabError(f"the weights in {folder} haven't the shape that its config.json says")
 
     def cache(self) -> Cache:
         """One without a token."""
@@ -102,7 +112,7 @@ class SmallQwen2:
 
     def feed(self, cache: Cache, tokens: Sequence[int]) -> Array:
         """The logits (vocabulary) after these tokens; the cache grows by them."""
-        with self._sums.limit(limits=1, user_api="blas"):
+        with _TURN, self._sums.limit(limits=1, user_api="blas"):
             return self._fed(cache, tokens)
 
     def _fed(self, cache: Cache, tokens: Sequence[int]) -> Array:
@@ -213,9 +223,24 @@ def small(folder: Path) -> tuple[SmallQwen2, SmallTokenizer, dict[str, Any]] | N
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         told = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        own = config.get("agentlab")
+        if not isinstance(own, dict) or own.get("rendering") != "slots" or not fits(config) or _is_half(folder):
+            return None
+        end = told.get("eos_token")
+        end = end.get("content") if isinstance(end, dict) else end
+    except (OSError, ValueError, TypeError, AttributeError, SafetensorError):
         return None
-    own = config.get("agentlab") if isinstance(config, dict) else None
-    if not isinstance(own, dict) or own.get("rendering") != "slots" or not fits(config):
-        return None
-    return SmallQwen2(folder, config), SmallTokenizer(folder, str(told.get("eos_token", ""))), config
+    try:
+        return SmallQwen2(folder, config), SmallTokenizer(folder, str(end or "")), config
+    except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError, AttributeError) as fault:
+        raise LabError(f"{folder}/config.json describes no Qwen2: {type(fault).__name__} {fault}") from None
+
+
+def _is_half(folder: Path) -> bool:
+    """Whether weights are in bfloat16, which NumPy doesn't know."""
+    try:
+        weights = safe_open(folder / "model.safetensors", framework="np")
+    except (OSError, SafetensorError):
+        return False
+    with weights:
+        return any(weights.get_slice(name).get_dtype() == "BF16" for name in weights.keys())  # noqa: SIM118

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def load(root: Path, path: str, format: str | None = None) -> Fetched:
         raise PlanError(f"{path!r} is a folder; only one of Parquet files can be read, else name a file in it")
     try:
         return _READERS[format](file)
-    except (OSError, EOFError, UnicodeDecodeError, RecursionError) as fault:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, RecursionError) as fault:
         raise LabError(f"{path} can't be read as {format}: {fault}") from None
 
 

@@ -5,7 +5,9 @@ A page that isn't what the resource promises is an error, never a guess; a row t
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,8 @@ from agentlab.sources.fetching import Caller
 from agentlab.sources.pacing import Pace
 from agentlab.sources.spool import Spool
 
-#: How a source is looked at when it is registered: in seconds, and in rows.
-_FIRST_LOOK, _FIRST_ROWS = 5.0, 20
+#: How a source is looked at when it is registered: seconds after which no other resource is, rows, columns.
+_FIRST_LOOK, _FIRST_ROWS, _FIRST_COLUMNS = 5.0, 20, 200
 
 
 def fetch(source: RestSource, action: Pull, root: Path, progress: Progress | None, pace: Pace) -> Fetched:
@@ -51,7 +53,11 @@ def describe(source: RestSource, name: str, root: Path) -> dict[str, dict[str, A
 def discovered(source: RestSource, root: Path) -> RestSource:
     """The source with the columns of each resource's first rows, where it doesn't declare them and the API answers."""
     once = source.model_copy(update={"tries": 1, "timeout": min(source.timeout, _FIRST_LOOK)})
-    found = {resource: _looked_at(once, doc, root) for resource, doc in source.resources.items()}
+    end = time.monotonic() + _FIRST_LOOK
+    found = {
+        resource: _looked_at(once, doc, root) if time.monotonic() < end else doc
+        for resource, doc in source.resources.items()
+    }
     return source.model_copy(update={"resources": found})
 
 
@@ -60,9 +66,9 @@ def _looked_at(source: RestSource, resource: RestResource, root: Path) -> RestRe
         return resource
     try:
         columns, _ = _sample(source, resource, "", root, _FIRST_ROWS)
-    except AgentlabError:
-        columns = {}
-    return resource.model_copy(update={"seen": columns or None})
+    except (AgentlabError, RecursionError, ValueError):
+        return resource
+    return resource.model_copy(update={"seen": dict(islice(columns.items(), _FIRST_COLUMNS)) or None})
 
 
 def _sample(source: RestSource, resource: RestResource, name: str, root: Path, most: int) -> tuple[dict[str, Any], int]:
