@@ -30,17 +30,8 @@ def made(folder: Path, **shape: Any) -> Path:
 
 def opened(folder: Path) -> SmallQwen2:
     found = small(folder)
-    assert found is not None and isinstance(found[0], SmallQwen2)
+    assert found is not None
     return found[0]
-
-
-def with_second(folder: Path, share: float, **shape: Any) -> Path:
-    made(folder)
-    made(folder / "beside", seed=5, **shape)
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    config["agentlab"]["beside"] = {"folder": "beside", "share": share}
-    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    return folder
 
 
 @pytest.mark.parametrize(
@@ -66,31 +57,6 @@ def test_logits_are_those_of_transformers_however_the_tokens_come(tmp_path: Path
     view = own.view(cache, 8)
     np.testing.assert_allclose(own.feed(view, tokens[8:20]), wanted[19], atol=2e-4)
     assert cache.kept[0][0].shape[1] == 24
-
-
-def test_two_models_decide_together(tmp_path: Path) -> None:
-    found = small(with_second(tmp_path / "m", 0.25, num_hidden_layers=3))
-    assert found is not None
-    both, first, second = found[0], SmallQwen2(tmp_path / "m", found[2]), opened(tmp_path / "m" / "beside")
-    cache, alone, beside = both.cache(), first.cache(), second.cache()
-    for tokens in ([3, 4, 5], [6], [7, 8]):
-        one, two = (torch.tensor(m.feed(c, tokens)).log_softmax(0) for m, c in ((first, alone), (second, beside)))
-        np.testing.assert_allclose(both.feed(cache, tokens), (0.75 * one + 0.25 * two).numpy(), atol=1e-4)
-    view = both.view(cache, 3)
-    assert [own.kept[0][0].shape[1] for own in view] == [3, 3]
-
-
-@pytest.mark.parametrize(("share", "shape"), [(1.5, {}), (0.5, {"vocab_size": 500})])
-def test_a_second_model_that_does_not_fit_is_refused(tmp_path: Path, share: float, shape: dict[str, int]) -> None:
-    with pytest.raises(LabError, match="second model"):
-        small(with_second(tmp_path / "m", share, **shape))
-
-
-def test_a_second_model_that_is_gone_is_named(tmp_path: Path) -> None:
-    folder = with_second(tmp_path / "m", 0.5)
-    (folder / "beside" / "config.json").unlink()
-    with pytest.raises(LabError, match="beside"):
-        Qwen(folder)
 
 
 def test_the_tokenizer_is_that_of_transformers() -> None:

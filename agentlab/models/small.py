@@ -179,29 +179,6 @@ def _half_turned(x: Array) -> Array:
     return np.concatenate([-second, first], -1)
 
 
-class Committee:
-    """Several models of one vocabulary that decide together, by the weighted mean of their log-probabilities."""
-
-    def __init__(self, models: Sequence[SmallQwen2], shares: Sequence[float]) -> None:
-        self.models, self.shares = tuple(models), tuple(shares)
-        self.vocab_size = models[0].vocab_size
-        self.window = min(model.window for model in models)
-
-    def cache(self) -> list[Cache]:
-        """Theirs, without a token."""
-        return [model.cache() for model in self.models]
-
-    def view(self, cache: list[Cache], count: int) -> list[Cache]:
-        """The first `count` tokens of each, not copied."""
-        return [model.view(own, count) for model, own in zip(self.models, cache, strict=True)]
-
-    def feed(self, cache: list[Cache], tokens: Sequence[int]) -> Array:
-        """The mean log-probabilities (vocabulary) after these tokens; the caches grow by them."""
-        told = [model.feed(own, tokens) for model, own in zip(self.models, cache, strict=True)]
-        means = sum(share * (one - np.logaddexp.reduce(one)) for share, one in zip(self.shares, told, strict=True))
-        return np.asarray(means, np.float32)
-
-
 class SmallTokenizer:
     """`tokenizer.json` as it is, by the names that transformers gives its methods."""
 
@@ -241,12 +218,8 @@ class SmallTokenizer:
         return str(self._known.to_str())
 
 
-def small(folder: Path) -> tuple[SmallQwen2 | Committee, SmallTokenizer, dict[str, Any]] | None:
-    """Model, tokenizer and config of a checkpoint that is asked by placeholders; None where it is for transformers.
-
-    Its config may name a second one in a folder inside, with the share that it has in each decision:
-    `"agentlab": {"beside": {"folder": "beside", "share": 0.3}}`.
-    """
+def small(folder: Path) -> tuple[SmallQwen2, SmallTokenizer, dict[str, Any]] | None:
+    """Model, tokenizer and config of a checkpoint that is asked by placeholders; None where it is for transformers."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         told = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
@@ -258,24 +231,9 @@ def small(folder: Path) -> tuple[SmallQwen2 | Committee, SmallTokenizer, dict[st
     except (OSError, ValueError, TypeError, AttributeError, SafetensorError):
         return None
     try:
-        model = SmallQwen2(folder, config)
-        return _with_second(model, folder, own.get("beside")), SmallTokenizer(folder, str(end or "")), config
+        return SmallQwen2(folder, config), SmallTokenizer(folder, str(end or "")), config
     except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError, AttributeError) as fault:
         raise LabError(f"{folder}/config.json describes no Qwen2: {type(fault).__name__} {fault}") from None
-
-
-def _with_second(model: SmallQwen2, folder: Path, beside: Mapping[str, Any] | None) -> SmallQwen2 | Committee:
-    if beside is None:
-        return model
-    place, share = folder / Path(beside["folder"]).name, float(beside["share"])
-    try:
-        config = json.loads((place / "config.json").read_text(encoding="utf-8"))
-    except OSError as fault:
-        raise LabError(f"{folder}/config.json names a second model, and {place} can't be read: {fault}") from None
-    second = SmallQwen2(place, config)
-    if second.vocab_size != model.vocab_size or not 0 < share < 1:
-        raise LabError(f"the second model in {place} needs the same vocabulary, and a share between 0 and 1")
-    return Committee([model, second], [1 - share, share])
 
 
 def _is_half(folder: Path) -> bool:
