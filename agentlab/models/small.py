@@ -239,7 +239,7 @@ def small(folder: Path) -> tuple[SmallQwen2, SmallTokenizer, dict[str, Any]] | N
 def _is_half(folder: Path) -> bool:
     """Whether weights are in bfloat16, which NumPy doesn't know."""
     try:
-        weights = safe_open(folder / "model.safetensors", framework="np")
+        weights: Any = safe_open(folder / "model.safetensors", framework="np")
     except (OSError, SafetensorError):
         return False
     with weights:
