@@ -154,6 +154,8 @@ def test_a_source_describes_itself(lab: Lab, api: Api):
     }
     api.before = lambda path, *_: (404, {}, {"error": "no such list"}) if path == "/gone" else None
     lab.add_source("api", url=api.url, resources=resources)
+    assert lab.view().incoming["api.list"] == {"id": "int", "name": "text", "price": "float"}
+    api.asked.clear()
     result = lab.run(Plan.from_calls([{"name": "describe_source", "arguments": {"source": "api"}}]))
     found = lab.reports()["source api"].doc["resources"]
     assert found["list"]["columns"] == {"id": "int", "name": "text", "price": "float"}

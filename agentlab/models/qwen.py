@@ -103,9 +103,10 @@ class Qwen:
         answer = self._greedy(prompt)
         if ask.fault and self.tries > 1:
             close = [doubt for doubt in answer.doubts if doubt.lead < _EVEN]
-            if ask.tried > len(close):
+            number = max(ask.tried, 1)
+            if number > len(close):
                 raise PlanError(f"there is no other likely plan; the best one: {ask.fault}")
-            answer = self.answer(prompt, avoid=close[ask.tried - 1])
+            answer = self.answer(prompt, avoid=close[number - 1])
         calls = prompt.read(self.tokenizer.decode(answer.tokens, clean_up_tokenization_spaces=False))
         return Plan.from_calls(
             calls, answer.confidence, self._origin(ask, prompt, answer, time.perf_counter() - started)
