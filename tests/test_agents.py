@@ -253,3 +253,27 @@ def test_a_plan_below_the_models_own_measure_becomes_a_question(lab: Lab):
     model.asks_below = 1.1
     plan = Agent(None, model).plan("do it", lab.view(), lab.catalog)
     assert isinstance(plan.abstention, Clarify) and "limit(table='staging.orders', n=2)" in plan.abstention.question
+
+
+class Persistent(Scripted):
+    """One that is worth asking again."""
+
+    tries = 2
+
+
+@pytest.mark.parametrize(
+    ("second", "status"),
+    [
+        ([call("rename", table="staging.orders", column="id", to="order_id")], "act"),
+        ([call("usage")], "refuse"),
+        ([call("clarify", question="Which?", about="column")], "refuse"),
+    ],
+)
+def test_an_authority_refusal_holds_unless_any_agent_would_do_what_this_one_may(
+    lab: Lab, second: list[dict[str, Any]], status: str
+):
+    refusal = [call("refuse", reason="That is another agent's.", because="authority")]
+    model = Persistent([refusal, second])
+    plan = Agent("transformation", model).plan("do it", lab.view(), lab.catalog)
+    assert plan.status == status
+    assert [asked.role for asked in model.asks] == ["transformation", None]
