@@ -1,4 +1,4 @@
-"""Models: whatever turns an `Ask` into a `Plan`. Importing this loads no torch; `load` does, for a checkpoint that is asked by tool calls."""
+"""Models: whatever turns an `Ask` into a `Plan`. Importing this loads no torch; `load` does, for a large checkpoint."""
 
 from __future__ import annotations
 
