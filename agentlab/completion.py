@@ -7,9 +7,12 @@ decided what is asked, this says on what.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
+
+from sqlglot import exp, parse_one
+from sqlglot.errors import SqlglotError
 
 from agentlab.actions import ACTIONS, Transform
 from agentlab.linking import Linked, identifier
@@ -80,6 +83,7 @@ class _Context:
         self.view = view
         #: The tables that are there: what is coming is none until a call of the plan brings it.
         self.here = [t for t in view.tables if t not in view.coming]
+        self.types = view.types()
         self.mentioned = [t for t in self.here if t in (linked.slots[s] for s in linked.of("t")) and _said(t, linked)]
         self.stores = [linked.slots[slot] for slot in linked.of("o") if slot in linked.text]
         self.table: str | None = None
@@ -91,6 +95,8 @@ class _Context:
         if name in ("clarify", "refuse"):
             self._abstain(name, arguments)
             return None
+        for sql in {"where", "expr"} & arguments.keys():
+            arguments[sql] = of_dates(arguments[sql], self.types)
         if name in _FROM_SOURCES and (question := self._source(name, arguments)):
             return question
         if name == "load_file":
@@ -201,6 +207,48 @@ def _derived_name(expr: str) -> str:
     'round_unit_price_2'
     """
     return "_".join(re.findall(r"\w+", expr.lower()))[:60].strip("_") or "derived"
+
+
+#: Whole numbers that are years where a date is compared with them.
+_YEARS = range(1000, 3000)
+
+
+def of_dates(sql: str, types: Mapping[str, Collection[str]]) -> str:
+    """What is said of dates as people do: before 1990 is the year's, "not signed yet" is an empty day of signing.
+
+    `types` are those of each column. Any other SQL stays as it is, also what can't be read.
+
+    >>> of_dates('"launched" < 1990 AND "signed" = FALSE', {"launched": {"date"}, "signed": {"date"}})
+    'YEAR("launched") < 1990 AND "signed" IS NULL'
+    """
+    dated = {name for name, known in types.items() if known and set(known) <= {"date", "timestamp"}}
+    if not any(f'"{name}"' in sql for name in dated):
+        return sql
+    try:
+        tree = parse_one(sql, dialect="duckdb")
+    except SqlglotError:
+        return sql
+
+    def is_dated(node: exp.Expression | None) -> bool:
+        return isinstance(node, exp.Column) and node.name in dated
+
+    def meant(node: exp.Expression) -> exp.Expression:
+        told = node.args.get("expression"), node.args.get("low"), node.args.get("high"), *node.expressions
+        values = [value for value in told if value is not None]
+        if not isinstance(node, _COMPARING) or not is_dated(node.this) or not values:
+            return node
+        if all(isinstance(value, exp.Literal) and value.is_int and int(value.this) in _YEARS for value in values):
+            node.set("this", exp.Year(this=node.this))
+        elif isinstance(node, (exp.EQ, exp.NEQ)) and isinstance(values[0], exp.Boolean):
+            empty = exp.Is(this=node.this, expression=exp.Null())
+            return empty if isinstance(node, exp.EQ) != values[0].this else exp.Not(this=empty)
+        return node
+
+    changed = tree.transform(meant)
+    return sql if changed == tree else changed.sql(dialect="duckdb")
+
+
+_COMPARING = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Between, exp.In)
 
 
 def _said(table: str, linked: Linked) -> bool:

@@ -108,6 +108,11 @@ class Entries(ABC):
     def entries(self, kind: EntryKind) -> list[Entry]:
         """Every current entry of a kind, by name."""
 
+    def history(self, kind: EntryKind, name: str) -> list[Entry]:
+        """Every version that is known, oldest first: only the current one, where no others are kept."""
+        entry = self.find(kind, name)
+        return [entry] if entry else []
+
     def get(self, kind: EntryKind, name: str) -> Entry:
         """The current entry; PlanError naming those that exist, nearest first."""
         if entry := self.find(kind, name):

@@ -34,9 +34,7 @@ def taken(entries: Entries) -> dict[str, SnapshotDoc]:
 
 def history(entries: Entries, table: str) -> list[Entry]:
     """Every version that a table has had, oldest first, with those that a run's draft has made so far."""
-    if isinstance(entries, Draft):
-        return entries.history("table", table)
-    return entries.history("table", table) if isinstance(entries, Catalog) else []
+    return entries.history("table", table)
 
 
 def default_name(entries: Entries, table: str, n: int) -> str:

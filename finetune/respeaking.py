@@ -17,7 +17,7 @@ from agentlab.lexicon import FUNCTION_WORDS
 from agentlab.linking import end_of_month, parts, spoken
 from agentlab.slots import COLUMN, LITERAL, staged
 from agentlab.view import View
-from finetune import scenes, speech
+from finetune import scenes, speech, synonyms
 from finetune.scenes import SHORT, SOURCES, STORES, made_up, random_value, styled
 from finetune.speaking import Calls
 from finetune.written import Mention, Request, WrittenLab, shown, spelt
@@ -79,7 +79,11 @@ class Resaid:
         if how != "own" or r.random() < 0.5:
             self._new_values(calls)
         self.calls = [{"name": c["name"], "arguments": self._mapped(c["name"], c["arguments"])} for c in calls]
-        self.text = "".join(self._said(part, how) for part in request.parts)
+        varied = r.random() < synonyms.VARIED
+        self.text = "".join(
+            synonyms.varied(part.said, r) if varied and part.value is None else self._said(part, how)
+            for part in request.parts
+        )
         self.view = self._view()
 
     # ---- what isn't loaded
@@ -594,7 +598,9 @@ def resaid(request: Request, r: random.Random) -> tuple[str, str]:
 
 
 def written(text: str, r: random.Random) -> str:
-    """The last touches of a hand: case, a full stop, a slip of a finger, an article left out."""
+    """The last touches of a hand: an aside, case, a full stop, a slip of a finger, an article left out."""
+    if r.random() < synonyms.ASIDE:
+        text = synonyms.with_aside(text, r)
     if r.random() < 0.05:
         text = speech.slip(text, r)
     if r.random() < 0.06:

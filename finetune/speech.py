@@ -35,9 +35,24 @@ TYPES = {
     "bool": ["boolean", "a boolean", "bool", "true/false", "yes/no flag"],
 }
 SEPARATOR_WORDS = {
-    ",": ["comma", "','", "the comma", "a comma", "commas", '","'], " ": ["space", "the space", "a space", "spaces", "' '"],
-    "-": ["'-'", "dash", "the dash", "hyphen", "a hyphen", '"-"'], "/": ["slash", "'/'", "the slash"], ";": ["semicolon", "';'"],
-    ":": ["colon", "':'"], "|": ["'|'", "pipe", "the pipe"], "_": ["underscore", "'_'"], ".": ["dot", "'.'", "the dot"], "@": ["'@'", "the @ sign", "at sign"],
+    ",": ["comma", "','", "the comma", "a comma", "commas", '","', "each comma"],
+    " ": ["space", "the space", "a space", "spaces", "' '", "blank", "the blank", "whitespace", "the first blank"],
+    "-": ["'-'", "dash", "the dash", "hyphen", "a hyphen", '"-"', "the minus", "the hyphen", "dashes"],
+    "/": ["slash", "'/'", "the slash", "a slash", "the stroke", "forward slash", "slashes", '"/"'],
+    ";": ["semicolon", "';'", "the semicolon", "a semicolon", "semi-colon"],
+    ":": ["colon", "':'", "the colon", "a colon", '":"', "colons"],
+    "|": ["'|'", "pipe", "the pipe", "the vertical bar", "the bar", "pipes", "a pipe"],
+    "_": ["underscore", "'_'", "the underscore", "underscores", '"_"', "the low line"],
+    ".": ["dot", "'.'", "the dot", "the full stop", "the period", "dots", "a point"],
+    "@": ["'@'", "the @ sign", "at sign", "the at", "the at sign"],
+    "+": ["plus", "the plus", "'+'", "the plus sign", "a plus"],
+    "#": ["hash", "the hash", "'#'", "the hash sign", "the number sign", "hashtag"],
+    "&": ["ampersand", "the ampersand", "'&'", "the and sign"],
+    "*": ["star", "the star", "'*'", "asterisk", "the asterisk"],
+    "=": ["equals sign", "the equals", "'='", "the equal sign"],
+    "->": ["arrow", "the arrow", "'->'"],
+    "\\": ["backslash", "the backslash"],
+    "\t": ["tab", "the tab", "tabs", "a tab"],
 }  # fmt: skip
 DAYS = ["sundays", "mondays", "tuesdays", "wednesdays", "thursdays", "fridays", "saturdays"]
 ROUND = [

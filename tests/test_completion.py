@@ -130,3 +130,22 @@ def test_a_refresh_is_that_of_the_only_store_before_that_of_a_table() -> None:
     )
     (schedule,) = completed("refresh nightly", {"name": "schedule", "when": "nightly"}, view=view)
     assert schedule["arguments"]["task"] == "mart refresh"
+
+
+def test_a_date_compared_with_a_year_is_its_year() -> None:
+    view = View(tables={"core.bikes": {"bought": "date", "frame": "int", "signed": "timestamp"}})
+    filtered = completed("x", {"name": "filter", "where": '"bought" < 2015 AND "frame" < 2015'}, view=view)
+    assert filtered[0]["arguments"]["where"] == 'YEAR("bought") < 2015 AND "frame" < 2015'
+
+
+def test_a_date_that_is_false_is_empty() -> None:
+    view = View(tables={"core.bikes": {"bought": "date", "signed": "timestamp"}})
+    for sql, meant in (('"signed" = FALSE', '"signed" IS NULL'), ('"signed" =true', 'NOT "signed" IS NULL')):
+        filtered = completed("x", {"name": "filter", "where": sql}, view=view)
+        assert filtered[0]["arguments"]["where"] == meant
+
+
+def test_a_name_that_is_a_date_in_one_table_and_a_number_in_another_stays() -> None:
+    view = View(tables={"a": {"made": "date"}, "b": {"made": "int"}})
+    filtered = completed("x", {"name": "filter", "table": "a", "where": '"made" < 2015'}, view=view)
+    assert filtered[0]["arguments"]["where"] == '"made" < 2015'
