@@ -1,9 +1,8 @@
-"""How sure must the model be? Three thresholds, chosen on written requests of labs that training never saw.
+"""How sure must the model be? Two thresholds, chosen on written requests of labs that training never saw.
 
     python -m finetune.calibrate CHECKPOINT [--size 400] [--write]
 
-`goes_on_from` is the probability that one more action needs, `declines_from` that which asking or refusing needs, and
-`asks_below` the confidence below which a plan becomes a question. Requests are planned as in serving, grammar, rules and second thoughts included, and a plan is right when it
+`declines_from` is the probability that asking or refusing needs, and `asks_below` the confidence below which a plan becomes a question. Requests are planned as in serving, grammar, rules and second thoughts included, and a plan is right when it
 equals the writer's. `--write` puts the chosen ones into the checkpoint's config.
 """
 
@@ -33,8 +32,7 @@ from finetune.examples import held_out
 from finetune.marking import Unsayable
 from finetune.written import Held, Request, WrittenLab, corpus, shown, spelt
 
-DECLINES = (0.35, 0.5, 0.65)
-GOES_ON = (0.0, 0.5, 0.7)
+DECLINES = (0.35, 0.5, 0.65, 0.8)
 #: A plan is asked about rather than run where at most this share of its like is right.
 STILL_RIGHT = 0.05
 
@@ -134,33 +132,25 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     model, requests = Qwen(options.checkpoint), known(options.size)
-    model._decoder.sure, model.asks_below = 0.5, 0.0
-    by_declines: dict[float, list[Told]] = {}
+    model.asks_below = 0.0
+    found: dict[float, list[Told]] = {}
     for threshold in DECLINES:
         model._decoder.declines_from = threshold
-        by_declines[threshold] = list(told(model, requests))
-        print(f"asking or refusing from {threshold}: {shares(by_declines[threshold])}", flush=True)
-    declines = max(by_declines, key=lambda t: sum(row.right for row in by_declines[t]))
-    model._decoder.declines_from = declines
-    found = {0.5: by_declines[declines]}
-    for threshold in GOES_ON:
-        model._decoder.sure = threshold
-        if threshold not in found:
-            found[threshold] = list(told(model, requests))
-        print(f"one more action from {threshold}: {shares(found[threshold])}", flush=True)
-    best = max(found, key=lambda t: (sum(row.right for row in found[t]), t))
-    floor = asks_below(found[best])
+        found[threshold] = list(told(model, requests))
+        print(f"asking or refusing from {threshold}: {shares(found[threshold])}", flush=True)
+    declines = max(found, key=lambda t: (sum(row.right for row in found[t]), t))
+    floor = asks_below(found[declines])
     after = [
         row if row.confidence >= floor else Told(row.confidence, not row.should_act, False, row.should_act, row.actions)
-        for row in found[best]
+        for row in found[declines]
     ]
     print(f"a question below {floor}: {shares(after)}")
     if options.write:
         path = options.checkpoint / "config.json"
         config = json.loads(path.read_text())
-        config["agentlab"] |= {"goes_on_from": best, "declines_from": declines, "asks_below": floor}
+        config["agentlab"] |= {"declines_from": declines, "asks_below": floor}
         path.write_text(json.dumps(config, indent=2) + "\n")
-        print(f"{path}: goes_on_from = {best}, declines_from = {declines}, asks_below = {floor}")
+        print(f"{path}: declines_from = {declines}, asks_below = {floor}")
 
 
 if __name__ == "__main__":

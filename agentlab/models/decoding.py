@@ -1,16 +1,18 @@
-"""Greedy decoding under a grammar: what the grammar forces goes through the model as one chunk, prompts share prefixes.
+"""Decoding under a grammar: what the grammar forces goes through the model as one chunk, prompts share prefixes.
 
-For one causal model on CPU. Sampling, batches and other devices are not for here.
+Answers come the likeliest first: greedily, or by a best-first search among whole answers. For one causal model on CPU.
 """
 
 from __future__ import annotations
 
+import heapq
 import math
 import threading
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol
+from itertools import count
+from typing import Any, Protocol
 
 import numpy as np
 from llguidance import LLMatcher, LLTokenizer
@@ -20,28 +22,23 @@ from agentlab.errors import LabError, PlanError
 
 #: How many prompts' keys and values are kept. For Qwen2.5-0.5B a prompt takes 24 KB a token, so 60 MB for 2,500.
 MOST_PREFIXES = 6
-
-
-class Doubt(NamedTuple):
-    """A free choice: the answer's length before it, the token chosen, and by how much (in nats) the next best lost."""
-
-    at: int
-    token: int
-    lead: float
+#: How many ways to go on are kept of each beginning.
+_WIDTH = 8
 
 
 @dataclass(frozen=True)
 class Answer:
     """Tokens without the end mark, how sure the model was of its choices (0 to 1), and the prompt's tokens.
 
-    `doubts` are the choices, the closest first.
+    `chance` is the probability of the whole answer, among those that the grammar allows; `confidence` the geometric
+    mean of its free choices'.
     """
 
     tokens: list[int]
     confidence: float
     prompt_tokens: int
     cached_tokens: int
-    doubts: tuple[Doubt, ...] = ()
+    chance: float = 1.0
 
 
 class Body(Protocol):
@@ -93,13 +90,41 @@ def _common(one: Sequence[int], other: Sequence[int]) -> int:
     return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
+@dataclass
+class _Begun:
+    """The beginning of an answer: its tokens, what the model and the grammar make of them, what may follow."""
+
+    tokens: list[int]
+    matcher: LLMatcher
+    cache: Any
+    logits: NDArray[np.float32] | None
+    #: The log-probabilities of the free choices so far.
+    chances: tuple[float, ...] = ()
+
+
+@dataclass
+class _Search:
+    """What a search knows. Entries of the heaps: cost in nats, a number that makes them comparable, and the rest."""
+
+    prompt: Sequence[int]
+    most: int
+    cached: int = 0
+    number: Iterator[int] = field(default_factory=count)
+    #: Beginnings, each with the token that it could go on with.
+    open: list[tuple[float, int, _Begun, int, float]] = field(default_factory=list)
+    whole: list[tuple[float, int, list[int], tuple[float, ...]]] = field(default_factory=list)
+
+
 class Decoder:
     """Decodes one answer at a time; calls from several threads wait for each other.
 
-    `tokenizer` is its JSON, as `tokenizer.json` has it; `ends` are the tokens that end an answer. `stops` maps a token
-    that goes on with one more action to the one that ends here instead; it is taken unless the model gives going on at
-    least the probability `sure`. With the tokens `declines` an answer begins that does nothing; one is taken if,
-    and only if, all together have at least the probability `declines_from` (None: as likely as any other token).
+    `tokenizer` is its JSON, as `tokenizer.json` has it; `ends` are the tokens that end an answer. With the tokens
+    `declines` an answer begins that does nothing; one is taken if, and only if, all together have at least the
+    probability `declines_from` (None: as likely as any other token).
+
+    Greedy decoding takes the likeliest token again and again. With `steps` more than 0, so many more beginnings an
+    answer are looked at, the likeliest first, which finds whole answers that are likelier (best-first search: Meister, Vieira and
+    Cotterell, "Best-First Beam Search", 2020). They are in order as far as the steps reach.
     """
 
     def __init__(
@@ -107,14 +132,12 @@ class Decoder:
         body: Body,
         tokenizer: str,
         ends: Sequence[int],
-        stops: Mapping[int, int] | None = None,
-        sure: float = 0.0,
         declines: Collection[int] = (),
         declines_from: float | None = None,
+        steps: int = 0,
     ) -> None:
-        self.stops, self.sure = dict(stops or {}), sure
         self.declines, self.declines_from = frozenset(declines), declines_from
-        self.body = body
+        self.body, self.steps = body, steps
         self.ends = frozenset(ends)
         self.prefixes = Prefixes(body)
         self._size = body.vocab_size
@@ -122,51 +145,79 @@ class Decoder:
         self._matcher = lru_cache(maxsize=8)(self._compiled)
         self._turn = threading.Lock()
 
-    def decode(self, prompt: Sequence[int], grammar: str, most: int, avoid: Doubt | None = None) -> Answer:
-        """The answer, by the likeliest token that the grammar allows. PlanError when it exceeds `most` tokens.
-
-        `avoid` is a doubt of another answer: there the second likeliest token is taken.
-        """
+    def answers(self, prompt: Sequence[int], grammar: str, most: int) -> Iterator[Answer]:
+        """Answers that the grammar allows, the likeliest first. PlanError when the first one exceeds `most` tokens."""
+        search = _Search(prompt, most)
         with self._turn:
-            cache, cached = self.prefixes.take(prompt)
-            told, choices = self._walk(cache, prompt, cached, self._matcher(grammar).deep_copy(), most, avoid)
-        chances = [chance for _, chance in choices]
-        confidence = math.exp(sum(chances) / len(chances)) if chances else 1.0
-        doubts = sorted((doubt for doubt, _ in choices), key=lambda doubt: doubt.lead)
-        return Answer(told, confidence, len(prompt), cached, tuple(doubts))
+            cache, search.cached = self.prefixes.take(prompt)
+            self._dive(search, self._begin(search, cache, self._matcher(grammar).deep_copy()))
+        while True:
+            with self._turn:
+                answer = self._next(search)
+            if answer is None:
+                return
+            yield answer
 
-    def _walk(
-        self,
-        cache: Any,
-        prompt: Sequence[int],
-        cached: int,
-        matcher: LLMatcher,
-        most: int,
-        avoid: Doubt | None,
-    ) -> tuple[list[int], list[tuple[Doubt, float]]]:
-        """The answer and its free choices, with their log-probabilities."""
-        answer, choices = self._forced(matcher), list[tuple[Doubt, float]]()
-        self._short(answer, most)
-        logits = self.body.feed(cache, [*prompt[cached:], *answer])
-        self.prefixes.keep([*prompt, *answer], cache)
-        while not matcher.is_stopped():
-            shunned = avoid.token if avoid and avoid.at == len(answer) else None
-            token, chance, lead = self._choose(logits, matcher, shunned, first=not answer)
-            if lead is not None:
-                choices.append((Doubt(len(answer), token, lead), chance))
-            if token in self.ends:
+    def _begin(self, search: _Search, cache: Any, matcher: LLMatcher) -> _Begun:
+        tokens = self._forced(matcher)
+        logits = self.body.feed(cache, [*search.prompt[search.cached :], *tokens])
+        self.prefixes.keep([*search.prompt, *tokens], cache)
+        return _Begun(tokens, matcher, cache, None if matcher.is_stopped() else logits)
+
+    def _next(self, search: _Search) -> Answer | None:
+        """The likeliest whole answer that isn't told yet: none of the beginnings left can become a likelier one."""
+        for _ in range(self.steps):
+            if not search.open or (search.whole and search.whole[0][0] <= search.open[0][0]):
                 break
-            self._consume(matcher, [token])
-            chunk = [token, *self._forced(matcher)]
-            answer += chunk
-            self._short(answer, most)
-            if not matcher.is_stopped():
-                logits = self.body.feed(cache, chunk)
-        return answer, choices
+            _, _, begun, token, chance = heapq.heappop(search.open)
+            grown = self._grown(search, begun, token, chance)
+            if grown is not None:
+                self._branch(search, grown)
+        if not search.whole:
+            return None
+        cost, _, tokens, chances = heapq.heappop(search.whole)
+        confidence = math.exp(sum(chances) / len(chances)) if chances else 1.0
+        return Answer(tokens, confidence, len(search.prompt), search.cached, math.exp(-cost))
 
-    def _short(self, answer: list[int], most: int) -> None:
-        if len(answer) > most:
-            raise PlanError(f"the answer was cut off at {most} tokens; ask for fewer steps at once")
+    def _dive(self, search: _Search, begun: _Begun) -> None:
+        """Go on greedily to the end, keeping the other choices for later."""
+        grown: _Begun | None = begun
+        while grown is not None:
+            begun = grown
+            if len(begun.tokens) > search.most:
+                raise PlanError(f"the answer was cut off at {search.most} tokens; ask for fewer steps at once")
+            choice = self._branch(search, begun, best_too=False)
+            grown = self._grown(search, begun, *choice) if choice else None
+
+    def _branch(self, search: _Search, begun: _Begun, best_too: bool = True) -> tuple[int, float] | None:
+        """Queue what may follow, and say which is the likeliest; None where the answer is whole."""
+        if begun.logits is None:
+            heapq.heappush(search.whole, (-sum(begun.chances), next(search.number), begun.tokens, begun.chances))
+            return None
+        allowed, chances = self._choices(begun.logits, begun.matcher, first=not begun.tokens)
+        order = np.argsort(-chances, kind="stable")[: _WIDTH if self.steps else 1]
+        best = (int(allowed[order[0]]), float(chances[order[0]]))
+        cost = -sum(begun.chances)
+        for at in order if best_too else order[1:]:
+            if len(begun.tokens) <= search.most and chances[at] > -math.inf:
+                entry = (cost - float(chances[at]), next(search.number), begun, int(allowed[at]), float(chances[at]))
+                heapq.heappush(search.open, entry)
+        return best
+
+    def _grown(self, search: _Search, begun: _Begun, token: int, chance: float) -> _Begun | None:
+        """A beginning, one choice and what that forces further. None where it is whole then: that is noted."""
+        free = begun.matcher.deep_copy()
+        chances = (*begun.chances, chance)
+        if token in self.ends:
+            heapq.heappush(search.whole, (-sum(chances), next(search.number), begun.tokens, chances))
+            return None
+        self._consume(free, [token])
+        chunk = [token, *self._forced(free)]
+        grown = _Begun([*begun.tokens, *chunk], free, None, None, chances)
+        if not free.is_stopped():
+            grown.cache = self.body.view(begun.cache, len(search.prompt) + len(begun.tokens))
+            grown.logits = self.body.feed(grown.cache, chunk)
+        return grown
 
     def _compiled(self, grammar: str) -> LLMatcher:
         matcher = LLMatcher(self._vocabulary, grammar, log_level=0)
@@ -191,26 +242,14 @@ class Decoder:
         declines = float(np.exp(chances[declining]).sum()) >= self.declines_from
         return np.where(declining == declines, chances, -math.inf)
 
-    def _choose(
-        self, logits: NDArray[np.float32], matcher: LLMatcher, shunned: int | None, first: bool = False
-    ) -> tuple[int, float, float | None]:
-        """The likeliest allowed token but `shunned`, its log-probability, and its lead; None if it is the only one."""
+    def _choices(
+        self, logits: NDArray[np.float32], matcher: LLMatcher, first: bool
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The tokens that the grammar allows, and their log-probabilities among them."""
         bits = np.unpackbits(np.frombuffer(matcher.compute_bitmask(), np.uint8), bitorder="little")[: self._size]
         allowed = np.flatnonzero(bits)
         if matcher.is_error() or not len(allowed):
             raise LabError(f"the grammar leaves no token to go on with: {matcher.get_error()[:500]}")
         chances = logits[allowed].astype(np.float64)
         chances -= np.logaddexp.reduce(chances)
-        if shunned is not None and len(allowed) > 1:
-            chances[allowed == shunned] = -math.inf
-        if first and self.declines_from is not None:
-            chances = self._decided(chances, allowed)
-        best = int(chances.argmax())
-        stop = self.stops.get(int(allowed[best]))
-        if stop is not None and stop != shunned and math.exp(float(chances[best])) < self.sure:
-            places = np.flatnonzero(allowed == stop)
-            best = int(places[0]) if len(places) else best
-        others = chances.copy()
-        others[best] = -math.inf
-        lead = float(chances[best] - others.max()) if len(allowed) > 1 else None
-        return int(allowed[best]), float(chances[best]), lead
+        return allowed, self._decided(chances, allowed) if first else chances

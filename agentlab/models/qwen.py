@@ -5,20 +5,23 @@ from __future__ import annotations
 import copy
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from agentlab.errors import LabError, PlanError, unknown
-from agentlab.models.decoding import Answer, Body, Decoder, Doubt
+from agentlab.models.decoding import Answer, Body, Decoder
 from agentlab.models.small import small
 from agentlab.plan import Origin, Plan
 from agentlab.prompts import Ask, Prompt, Rendering, Tools
 from agentlab.slots import Slots
 
-#: How many other plans are tried when the best one can't run, and how near they must come (in nats: a tenth as likely).
+#: How many other plans are tried when the best one can't run, and how likely each must be, compared with the best.
 OTHERS = 6
-_EVEN = 2.3
+_NEAR = 0.05
+#: How many beginnings of answers are looked at to find the likeliest whole one.
+STEPS = 32
 
 _RENDERINGS: dict[str, type[Rendering]] = {"tools": Tools, "slots": Slots}
 
@@ -26,9 +29,8 @@ _RENDERINGS: dict[str, type[Rendering]] = {"tools": Tools, "slots": Slots}
 class Qwen:
     """A checkpoint by folder or hub id. Its config says how it wants to be asked: `"agentlab": {"rendering": "slots"}`.
 
-    There, `goes_on_from` is the probability that one more action needs, `declines_from` that which asking or refusing
-    needs, and `asks_below` the confidence below which a plan becomes a question; `finetune/calibrate.py` measures what
-    each costs on held-out labs.
+    There, `declines_from` is the probability that asking or refusing needs, and `asks_below` the confidence below which
+    a plan becomes a question; `finetune/calibrate.py` measures what each costs on held-out labs.
 
     Where the hub can't be reached, its id is looked for in the Hugging Face cache only. A LabError says what is missing
     or doesn't fit; nothing but safetensors is read, and no code of a checkpoint runs. `most_tokens` is the longest
@@ -51,9 +53,8 @@ class Qwen:
             config, ends, tokens = self._by_transformers()
         own = config.get("agentlab") or {}
         self.rendering = rendering or _rendering(self.path, own)
-        self._last: tuple[tuple[str, str], Answer] | None = None
+        self._last: tuple[tuple[str, str], list[Answer], Iterator[Answer]] | None = None
         self._fits()
-        sure = float(own.get("goes_on_from", 0.0))
         #: The confidence below which a plan is asked about instead of run.
         self.asks_below = float(own.get("asks_below", 0.0))
         declines = [self.tokenizer.get_vocab().get(word) for word in ("clarify:", "refuse:")]
@@ -61,10 +62,9 @@ class Qwen:
             self._body,
             tokens,
             self._ends(ends),
-            self._stops(),
-            sure,
             [token for token in declines if token is not None],
             own.get("declines_from"),
+            STEPS if isinstance(self.rendering, Slots) else 0,
         )
 
     def _by_transformers(self) -> tuple[Mapping[str, Any], Any, str]:
@@ -93,34 +93,36 @@ class Qwen:
         return OTHERS if isinstance(self.rendering, Slots) else 1
 
     def plan(self, ask: Ask) -> Plan:
-        """One plan, greedily. PlanError when the answer is too long or no plan.
+        """The likeliest plan. PlanError when the answer is too long or no plan.
 
-        Asked again because of a fault, a model whose prompt can't tell the fault decides otherwise where it was nearly
-        even: at its closest choice the first time, at the second closest the next. PlanError when no other is likely.
+        Asked again because of a fault, a model whose prompt can't tell the fault says the next likeliest. PlanError when
+        that is far less likely than the best.
         """
         started = time.perf_counter()
         prompt = self.rendering.prompt(ask, self.tokenizer)
-        answer = self._greedy(prompt)
-        if ask.fault and self.tries > 1:
-            close = [doubt for doubt in answer.doubts if doubt.lead < _EVEN]
-            number = max(ask.tried, 1)
-            if number > len(close):
-                raise PlanError(f"there is no other likely plan; the best one: {ask.fault}")
-            answer = self.answer(prompt, avoid=close[number - 1])
+        again = ask.fault and self.tries > 1
+        answer = self._told(prompt, max(ask.tried, 1) if again else 0)
+        if answer is None:
+            raise PlanError(f"there is no other likely plan; the best one: {ask.fault}")
         calls = prompt.read(self.tokenizer.decode(answer.tokens, clean_up_tokenization_spaces=False))
         return Plan.from_calls(
             calls, answer.confidence, self._origin(ask, prompt, answer, time.perf_counter() - started)
         )
 
-    def _greedy(self, prompt: Prompt) -> Answer:
-        """The answer to a prompt, kept for when the same is asked again at once."""
-        known = self._last
-        if known is None or known[0] != (prompt.text, prompt.grammar):
-            known = self._last = ((prompt.text, prompt.grammar), self.answer(prompt))
-        return known[1]
+    def _told(self, prompt: Prompt, number: int) -> Answer | None:
+        """The answer of that rank, from 0; None where it isn't near the best. Kept for when the same is asked at once."""
+        if self._last is None or self._last[0] != (prompt.text, prompt.grammar):
+            self._last = ((prompt.text, prompt.grammar), [], self.answers(prompt))
+        _, known, others = self._last
+        known += islice(others, max(0, number + 1 - len(known)))
+        return known[number] if number < len(known) and known[number].chance >= _NEAR * known[0].chance else None
 
-    def answer(self, prompt: Prompt, avoid: Doubt | None = None) -> Answer:
-        """The tokens that the model answers to a prompt; `avoid` is an earlier answer's doubt. PlanError: too many."""
+    def answer(self, prompt: Prompt) -> Answer:
+        """The tokens that the model answers to a prompt. PlanError: too many."""
+        return next(self.answers(prompt))
+
+    def answers(self, prompt: Prompt) -> Iterator[Answer]:
+        """What the model may answer, the likeliest first; only that, if it is asked as hub models are."""
         text = prompt.text.encode("utf-8", "replace").decode()
         tokens = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         window = self._window
@@ -128,8 +130,7 @@ class Qwen:
             raise LabError(
                 f"the prompt has {len(tokens)} tokens, {self.name} takes {window}; say less, or show it fewer tables"
             )
-        most = min(self.most_tokens, window - len(tokens))
-        return self._decoder.decode(tokens, prompt.grammar, most, avoid)
+        return self._decoder.answers(tokens, prompt.grammar, min(self.most_tokens, window - len(tokens)))
 
     def _origin(self, ask: Ask, prompt: Prompt, answer: Answer, seconds: float) -> Origin:
         return Origin(
@@ -169,16 +170,6 @@ class Qwen:
             )
         if isinstance(self.rendering, Tools) and not self.tokenizer.chat_template:
             raise LabError(f"the tokenizer of {self.path} has no chat template; take an instruct checkpoint")
-
-    def _stops(self) -> dict[int, int]:
-        """The tokens that begin another action, alone or with a closing quote, and those that don't."""
-        known = self.tokenizer.get_vocab()
-        newline = self.tokenizer.encode("\n", add_special_tokens=False)
-        pairs = [
-            (newline[0] if len(newline) == 1 else None, self.tokenizer.eos_token_id),
-            (known.get('"\n'), known.get('"')),
-        ]
-        return {more: stop for more, stop in pairs if more is not None and stop is not None}
 
     def _ends(self, told: Any) -> list[int]:
         """The tokenizer's end, the model's, and the chat's: a base checkpoint's config names the wrong one."""
