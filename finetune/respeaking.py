@@ -587,7 +587,7 @@ def resaid(request: Request, r: random.Random) -> tuple[str, str]:
     """Prompt and answer of one new saying. Unfit, PlanError or Unsayable when it comes to nothing."""
     made = Resaid(request, spelt(request), r)
     view, calls = made.view, made.calls
-    if r.random() < 0.09 and (other := made.without() if r.random() < 0.6 else made.doubled()):
+    if r.random() < 0.06 and (other := made.without() if r.random() < 0.6 else made.doubled()):
         view, calls = other, [{"name": "clarify", "arguments": {"about": "column"}}]
     roles = {ACTIONS[call["name"]].agent for call in made.calls} - {None}
     role: Role | None = next(iter(roles)) if len(roles) == 1 and r.random() < 0.45 else None

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from llguidance import LLMatcher
 from tokenizers import pre_tokenizers
 from transformers import AutoTokenizer
 
-from agentlab.actions import ROLES, Schema
+from agentlab.actions import ROLES
 from agentlab.errors import LabError, PlanError
 from agentlab.models import Model, Remote, Scripted, base, load
 from agentlab.models.decoding import Answer
@@ -439,20 +440,6 @@ def test_asked_again_after_a_fault_a_model_from_scratch_thinks_of_something_else
     assert other.to_calls() != first.to_calls()
 
 
-def test_one_more_action_must_be_likely_enough():
-    model = Qwen(base.OFFLINE)
-    orders: Schema = {
-        **{"order_id": "int", "order_date": "timestamp", "customer_id": "text", "customer_name": "text"},
-        **{"email": "text", "product": "text", "quantity": "int", "unit_price": "float", "status": "text"},
-    }
-    view = View(tables={"staging.orders": orders})
-    said = "Add a calculated column for total revenue and rename the customer_id field to cust_id."
-    prompt = Slots().prompt(Ask(said, None, view))
-    assert "\n" in model.tokenizer.decode(model.answer(prompt).tokens)
-    model._decoder.sure = 1.1
-    assert "\n" not in model.tokenizer.decode(model.answer(prompt).tokens)
-
-
 @pytest.mark.parametrize(("declines_from", "declines"), [(0.0, True), (1.1, False)])
 def test_declining_needs_its_own_probability(declines_from: float, declines: bool):
     model = load(None)
@@ -462,14 +449,64 @@ def test_declining_needs_its_own_probability(declines_from: float, declines: boo
     assert model.tokenizer.decode(answer.tokens).startswith(("clarify:", "refuse:")) == declines
 
 
-def test_the_next_likely_answer_differs_from_the_best_where_it_was_least_sure(monkeypatch):
+def every_answer(model: Qwen, tokens: list[int], grammar: str) -> list[tuple[float, list[int]]]:
+    """Every answer that the grammar allows, with its probability: the whole tree, without a cache."""
+    decoder, found = model._decoder, list[tuple[float, list[int]]]()
+
+    def walk(matcher: LLMatcher, answer: list[int], chance: float) -> None:
+        forced = [token for token in matcher.compute_ff_tokens() if token not in decoder.ends]
+        matcher.consume_tokens(forced)
+        answer = [*answer, *forced]
+        if matcher.is_stopped():
+            found.append((chance, answer))
+            return
+        bits = np.unpackbits(np.frombuffer(matcher.compute_bitmask(), np.uint8), bitorder="little")
+        allowed = np.flatnonzero(bits[: model.model.vocab_size])
+        logits = model.model.feed(model.model.cache(), [*tokens, *answer])[allowed].astype(np.float64)
+        for token, share in zip(allowed, np.exp(logits - np.logaddexp.reduce(logits)), strict=True):
+            if int(token) in decoder.ends:
+                found.append((chance * share, answer))
+            else:
+                after = matcher.deep_copy()
+                after.consume_tokens([int(token)])
+                walk(after, [*answer, int(token)], chance * share)
+
+    walk(LLMatcher(decoder._vocabulary, grammar), [], 1.0)
+    return sorted(found, reverse=True)
+
+
+@pytest.mark.parametrize("intent", ["rename amount to total", "drop the duplicates", "how many are there?"])
+def test_the_search_finds_the_likeliest_answers_in_order(intent: str):
+    model = load(None)
+    assert isinstance(model, Qwen)
+    prompt = replace(
+        prompt_of(model, Ask(intent, None, SHOP)),
+        grammar='start: ("rename: column=" <c0> " to=" c | "drop_columns: columns=[" c ("," c)? "]" | "dedupe:" (" by=[" c "]")?)'
+        ' ("\\nlimit: n=" ("1" | "2"))?\nc: <c0> | <c1>',
+    )
+    tokens = model.tokenizer.encode(prompt.text)
+    model._decoder.steps = 10_000
+    wanted = every_answer(model, tokens, prompt.grammar)
+    told = list(model.answers(prompt))
+    assert len(wanted) > 20
+    assert [answer.chance for answer in told[:8]] == pytest.approx([chance for chance, _ in wanted[:8]], rel=1e-4)
+    assert [answer.tokens for answer in told[:8]] == [answer for _, answer in wanted[:8]]
+    # Few steps may miss it, but never tell something likelier than there is, nor less likely than greedily.
+    model._decoder.steps = 0
+    greedy = model.answer(prompt)
+    model._decoder.steps = 3
+    assert wanted[0][0] * 1.0001 >= model.answer(prompt).chance >= greedy.chance * 0.9999
+
+
+def test_another_plan_is_the_next_likely_one_and_none_that_is_far_less_likely(monkeypatch):
     model = load(None)
     question = Ask("rename amount to total", None, SHOP)
-    prompt = prompt_of(model, question)
-    best = model.answer(prompt)
-    doubt = best.doubts[0]
-    other = model.answer(prompt, avoid=doubt)
-    assert best.tokens[: doubt.at] == other.tokens[: doubt.at] and best.tokens[doubt.at] != other.tokens[doubt.at]
-    monkeypatch.setattr("agentlab.models.qwen._EVEN", 0.0)
+    first, second = list(islice(model.answers(prompt_of(model, question)), 2))
+    monkeypatch.setattr("agentlab.models.qwen._NEAR", 0.0)
+    best = model.plan(question)
+    other = model.plan(replace(question, fault="it can't run", tried=1))
+    assert (best.confidence, other.confidence) == pytest.approx((first.confidence, second.confidence))
+    assert best.to_calls() != other.to_calls()
+    monkeypatch.setattr("agentlab.models.qwen._NEAR", 1.0)
     with pytest.raises(PlanError, match="no other likely plan"):
         model.plan(replace(question, fault="it can't run", tried=1))
