@@ -481,8 +481,8 @@ def test_the_search_finds_the_likeliest_answers_in_order(intent: str):
     assert isinstance(model, Qwen)
     prompt = replace(
         prompt_of(model, Ask(intent, None, SHOP)),
-        grammar='start: ("rename: column=" <c0> " to=" c | "drop_columns: columns=[" c ("," c)? "]" | "dedupe:" (" by=[" c "]")?)'
-        ' ("\\nlimit: n=" ("1" | "2"))?\nc: <c0> | <c1>',
+        grammar='start: ("rename: column=" <c0> " to=" c | "drop_columns: columns=[" c ("," c)? "]" '
+        '| "dedupe:" (" by=[" c "]")?) ("\\nlimit: n=" ("1" | "2"))?\nc: <c0> | <c1>',
     )
     tokens = model.tokenizer.encode(prompt.text)
     model._decoder.steps = 10_000

@@ -123,8 +123,8 @@ class Decoder:
     probability `declines_from` (None: as likely as any other token).
 
     Greedy decoding takes the likeliest token again and again. With `steps` more than 0, so many more beginnings an
-    answer are looked at, the likeliest first, which finds whole answers that are likelier (best-first search: Meister, Vieira and
-    Cotterell, "Best-First Beam Search", 2020). They are in order as far as the steps reach.
+    answer are looked at, the likeliest first, which finds whole answers that are likelier; they are in order as far as
+    the steps reach. (Best-first search: Meister, Vieira, Cotterell, "Best-First Beam Search", TACL 2020.)
     """
 
     def __init__(

@@ -95,8 +95,8 @@ class Qwen:
     def plan(self, ask: Ask) -> Plan:
         """The likeliest plan. PlanError when the answer is too long or no plan.
 
-        Asked again because of a fault, a model whose prompt can't tell the fault says the next likeliest. PlanError when
-        that is far less likely than the best.
+        Asked again because of a fault, a model whose prompt can't tell the fault says the next likeliest. PlanError
+        when that is far less likely than the best.
         """
         started = time.perf_counter()
         prompt = self.rendering.prompt(ask, self.tokenizer)
@@ -110,7 +110,7 @@ class Qwen:
         )
 
     def _told(self, prompt: Prompt, number: int) -> Answer | None:
-        """The answer of that rank, from 0; None where it isn't near the best. Kept for when the same is asked at once."""
+        """The answer of that rank, from 0; None where it isn't near the best. Kept for when the same is asked again."""
         if self._last is None or self._last[0] != (prompt.text, prompt.grammar):
             self._last = ((prompt.text, prompt.grammar), [], self.answers(prompt))
         _, known, others = self._last
