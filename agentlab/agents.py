@@ -242,7 +242,8 @@ def view_of(catalog: Catalog | Draft, engine: Engine) -> View:
         snapshots={entry.name: entry.doc["table"] for entry in catalog.entries("snapshot")},
         scheduled=tuple(entry.name for entry in catalog.entries("schedule")),
         values={entry.name: found for entry in tables if (found := _values(entry, engine, root))}
-        | {path: found.values for path, found in peeks.items() if found.values},
+        | {path: found.values for path, found in peeks.items() if found.values}
+        | dict(_texts(catalog)),
         files=files,
         incoming=_resources(catalog) | {path: _bounded(found.schema) for path, found in peeks.items() if found.schema},
         origins={entry.name: names for entry in tables if (names := tuple(_origins(entry, root)))},
@@ -257,6 +258,14 @@ def _resources(catalog: Catalog | Draft) -> dict[str, Schema]:
         for resource, doc in entry.doc["resources"].items()
     }
     return {name: _bounded(schema) for name, schema in listed.items() if schema}
+
+
+def _texts(catalog: Catalog | Draft) -> Iterator[tuple[str, _Listed]]:
+    """The texts that the first rows of a resource had, in columns where they come again and again."""
+    for entry in catalog.entries("source"):
+        for resource, doc in entry.doc["resources"].items():
+            if doc.get("texts"):
+                yield f"{entry.name}.{resource}", {column: tuple(texts) for column, texts in doc["texts"].items()}
 
 
 def _bounded(schema: Schema) -> Schema:

@@ -57,7 +57,9 @@ def complete(calls: list[dict[str, Any]], linked: Linked, view: View) -> list[di
         question = context.fill(call, calls[number:])
         if question:
             return [question]
-        completed.append(call)
+        # Said twice in a row, it is meant once.
+        if call not in completed[-1:]:
+            completed.append(call)
     return completed
 
 
@@ -210,7 +212,7 @@ def _derived_name(expr: str) -> str:
 
 
 #: Whole numbers that are years where a date is compared with them.
-_YEARS = range(1000, 3000)
+_YEARS = range(1900, 2100)
 
 
 def of_dates(sql: str, types: Mapping[str, Collection[str]]) -> str:

@@ -318,3 +318,14 @@ UNITS = frozenset(
         *("hrs", "hr", "mins", "min", "s", "m", "h", "d", "w", "y", "mo"),
     ]
 )
+
+#: Function words that a column may be called by, alone: `done`.
+NAMING_FUNCTION_WORDS = frozenset(["away", "back", "done", "down", "out", "up", "what", "why"])
+
+#: Units as a column's name ends in them, and as they are said.
+SHORT_UNITS = {
+    "s": "second", "sec": "second", "min": "minute", "h": "hour", "hr": "hour", "d": "day", "l": "litre",
+    "ltr": "litre", "ml": "millilitre", "m": "metre", "mm": "millimetre", "cm": "centimetre", "km": "kilometre",
+    "kg": "kilo", "g": "gram", "t": "tonne", "eur": "euro", "usd": "dollar", "gbp": "pound", "c": "degree",
+    "kwh": "kilowatt-hour",
+}  # fmt: skip

@@ -25,16 +25,20 @@ from agentlab.lexicon import (
     FUNCTION_WORDS,
     HOUR_WORDS,
     MONTHS,
+    NAMING_FUNCTION_WORDS,
     NAMING_WORDS,
     NO_FIGURE,
     NUMBER_WORDS,
     PARTS,
+    SHORT_UNITS,
     UNITS,
 )
 from agentlab.view import View
 from agentlab.zones import ZONES, zone_of
 
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
+#: What is written with capitals inside, or after, and is one word: `kWh`, `pH`, VIPs.
+_WORD_OF_CAPITALS = re.compile(r"[kKMG]Wh|mAh|(?<![A-Za-z])pH(?![a-z])|(?<![A-Za-z])[A-Z]{2,}(?=s(?![A-Za-z]))s")
 _MONTH = "(?:" + "|".join(sorted(MONTHS, key=len, reverse=True)) + r")\.?"
 #: "May", not "may": without a year only the capital tells the month from the verb.
 _CAPITAL = r"(?-i:(?=[A-Z]))"
@@ -80,6 +84,8 @@ _MOST_WORDS = 40
 _OF_LABS = frozenset(
     ["store", "table", "column", "row", "query", "file", "source", "schedule", "snapshot", "new", "no"]
 )
+#: More names than these that a word may mean aren't marked.
+_FEW = 4
 #: Kinds whose names people also use for what is in their columns.
 _OTHERS = frozenset("tsrkqof")
 #: What a task's name has in common with all its like: alone these words point at none.
@@ -146,10 +152,11 @@ def canonical(word: str) -> str:
 def parts(name: str) -> tuple[str, ...]:
     """The canonical words of a name.
 
-    >>> parts("staging.custOrderID"), parts("unit_price")
-    (('staging', 'customer', 'order', 'id'), ('unit', 'price'))
+    >>> parts("staging.custOrderID"), parts("unit_price"), parts("usedKWh")
+    (('staging', 'customer', 'order', 'id'), ('unit', 'price'), ('used', 'kwh'))
     """
-    return tuple(canonical(p) for p in _PART.findall(name))
+    whole = _WORD_OF_CAPITALS.sub(lambda m: f"_{m[0].lower()}_", name)
+    return tuple(canonical(p) for p in _PART.findall(whole))
 
 
 def spoken(name: str) -> str:
@@ -246,6 +253,9 @@ class Index:
         self.figures = _figures(view)
         self._words: dict[Hit, tuple[str, ...]] = {("c", column): parts(column) for column in view.columns()}
         self._akin: dict[str, list[Hit]] = {}
+        self._joined: dict[str, list[Hit]] = {}
+        for column in view.columns():
+            self._joined.setdefault(_joined(column), []).append(("c", column))
         for kind, name, alias in _names(view):
             self._add(kind, name, alias)
             if kind in "trf":
@@ -263,6 +273,10 @@ class Index:
             self._akin[word] = [hit for hit, own in self._words.items() if any(kindred(part, word) for part in own)]
         return self._akin[word]
 
+    def joined(self, token: Token) -> list[Hit]:
+        """Columns whose name is the token's, but for spaces and marks: `pm25` is PM2.5, `tshirt` a T-shirt."""
+        return self._joined.get(_joined(token.text), [])
+
     def _add(self, kind: str, name: str, alias: str) -> None:
         words = [w for w in parts(alias) if w not in FUNCTION_WORDS] or list(parts(alias))
         if not words:
@@ -276,6 +290,15 @@ class Index:
                 partial = self.partial.setdefault(word, [])
                 if len(word) > 2 and (kind, name) not in partial and not (kind == "k" and word in _OF_ANY_TASK):
                     partial.append((kind, name))
+
+
+def _joined(name: str) -> str:
+    """A name as one word, in the singular.
+
+    >>> _joined("e-mails"), _joined("PM2.5")
+    ('email', 'pm25')
+    """
+    return re.sub(r"[\W_]", "", name).lower().removesuffix("s")
 
 
 def _figures(view: View) -> dict[str, list[str]]:
@@ -298,7 +321,7 @@ def _figures(view: View) -> dict[str, list[str]]:
 def _names(view: View) -> Iterator[tuple[str, str, str]]:
     for table, schema in view.tables.items():
         yield from (("t", table, alias) for alias in _aliases(table))
-        yield from (("c", column, column) for column in schema)
+        yield from (("c", column, alias) for column in schema for alias in _called(column))
     for source, resources in view.sources.items():
         yield ("s", source, source)
         yield from (("r", f"{source}.{resource}", resource) for resource in resources)
@@ -311,6 +334,14 @@ def _names(view: View) -> Iterator[tuple[str, str, str]]:
         yield from (("f", path, alias) for alias in (path, PurePosixPath(path).name, PurePosixPath(path).stem))
     for table, origins in view.origins.items():
         yield from (("t", table, origin) for origin in origins)
+
+
+def _called(column: str) -> Iterator[str]:
+    """A column's name, and that with its unit spelt out: of `fuel_l` people say "fuel litres"."""
+    yield column
+    *first, last = parts(column) or ("",)
+    if first and last in SHORT_UNITS:
+        yield " ".join([*first, SHORT_UNITS[last]])
 
 
 def _bare(kind: str, name: str) -> str:
@@ -481,8 +512,11 @@ def _longest(cut: list[Token], at: int, index: Index) -> tuple[int, list[Hit]]:
     if cut[at].kind == "path":
         known = index.exact.get(frozenset(_own(cut[at])), [])
         return (1, known) if known else (0, [])
-    if cut[at].kind not in ("word", "quoted") or (_is_function(cut[at]) and cut[at].text not in ("A", "U")):
+    if cut[at].kind not in ("word", "quoted"):
         return 0, []
+    if _is_function(cut[at]) and cut[at].text not in ("A", "U"):
+        known = index.joined(cut[at]) if cut[at].text.lower() in NAMING_FUNCTION_WORDS else []
+        return (1, known) if known else (0, [])
     words: list[str] = []
     best: tuple[int, list[Hit]] = (0, [])
     for size in range(1, min(index.longest, len(cut) - at) + 1):
@@ -505,6 +539,8 @@ def _longest(cut: list[Token], at: int, index: Index) -> tuple[int, list[Hit]]:
                 best = (size, hits)
         if token.kind == "quoted":
             break
+    if not best[1] and (known := index.joined(cut[at])):
+        return 1, known
     return best
 
 
@@ -537,7 +573,7 @@ def _named(linked: Linked, span: list[Token], hits: list[Hit], index: Index) -> 
         marks.append(linked.add("v", span[0].value))
         return " ".join(marks)
     said = [*(_word(linked, token) for token in span), *marks]
-    if len(span) == 1 and kinds <= _OTHERS and 0 < len(near := _near(span[0], index)) <= 3:
+    if len(span) == 1 and kinds <= _OTHERS and 0 < len(near := _near(span[0], index)) <= _FEW:
         # "the wind" may be the table of that name, and its column wind_speed.
         said += ["~", *(linked.add("c", name) for name in near)]
     return " ".join(said)
@@ -611,14 +647,24 @@ def _word(linked: Linked, token: Token) -> str:
 
 def _likely(linked: Linked, token: Token, index: Index) -> str:
     """Names that share this word, when they are few: `price` may mean `unit_price`; else columns with a kindred one."""
-    words = parts(token.value)
     # "quantity times price" is no time.
-    if len(words) != 1 or token.text.lower() == "times":
+    if token.text.lower() == "times":
         return ""
-    hits = index.partial.get(words[0]) or index.akin(words[0])
-    if not 0 < len(hits) <= 4:
+    words = [word for word in parts(token.value) if word not in FUNCTION_WORDS]
+    found = [_alike(word, index) for word in words]
+    hits = [hit for hit in found[0] if all(hit in others for others in found[1:])] if found else []
+    if not 0 < len(hits) <= _FEW:
         return ""
     return " ~ " + " ".join(linked.add(kind, name) for kind, name in hits)
+
+
+def _alike(word: str, index: Index) -> list[Hit]:
+    """Names that share the word; where no column does, the columns with a kindred one, too."""
+    hits = index.partial.get(word, [])
+    if any(kind == "c" for kind, _ in hits):
+        return hits
+    akin = [hit for hit in index.akin(word) if hit not in hits and (hit[0] == "c" or not hits)]
+    return [*hits, *akin] if len(hits) + len(akin) <= _FEW else hits or akin
 
 
 def _figure(linked: Linked, token: Token, index: Index) -> str:

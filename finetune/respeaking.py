@@ -149,7 +149,8 @@ class Resaid:
             for column, kind in schema.items():
                 if column in self.names:
                     continue
-                known = self.lab.values.get(table, {}).get(column, ())
+                listed = self.lab.values.get(table) or self.lab.values.get(self.origins.get(table, ""), {})
+                known = listed.get(column, ())
                 fitting = [c for c in pool if c.type == kind and (not known or c.values)]
                 if fitting:
                     chosen = r.choice(fitting)
@@ -503,6 +504,10 @@ class Resaid:
         for origin, known in self.incoming.items():
             if r.random() < 0.93:
                 new.incoming[self._map_origin(origin)] = {names.get(c, c): kind for c, kind in known.items()}
+                new.values[self._map_origin(origin)] = {
+                    names.get(c, c): self._values.get(c) or tuple(self.literals.get(v, v) for v in vs)
+                    for c, vs in lab.values.get(origin, {}).items()
+                }
         self._beside(new)
         return new.view()
 

@@ -51,7 +51,7 @@ class Unfit(ValueError):
 
 @dataclass
 class WrittenLab:
-    """What a lab has, as its header says. `values` are the example texts of a table's columns."""
+    """What a lab has, as its header says. `values` are the example texts of columns, of what isn't loaded, too."""
 
     name: str
     tables: dict[str, dict[str, ColumnType]] = field(default_factory=dict)
@@ -187,12 +187,14 @@ def _header(lab: WrittenLab, line: str) -> None:
     elif kind == "source":
         name, _, resources = rest.partition(":")
         listed = [_bringing(text) for text in re.split(r",(?![^(]*\))", resources) if text.strip()]
-        lab.sources[name.strip()] = tuple(resource for resource, _ in listed)
-        lab.incoming |= {f"{name.strip()}.{resource}": schema for resource, schema in listed if schema}
+        lab.sources[name.strip()] = tuple(resource for resource, _, _ in listed)
+        lab.incoming |= {f"{name.strip()}.{resource}": schema for resource, schema, _ in listed if schema}
+        lab.values |= {f"{name.strip()}.{resource}": values for resource, _, values in listed if values}
     elif kind == "file":
-        path, schema = _bringing(rest)
+        path, schema, values = _bringing(rest)
         lab.files.append(path)
         lab.incoming |= {path: schema} if schema else {}
+        lab.values |= {path: values} if values else {}
     elif kind == "snapshot":
         name, _, table = rest.partition(" of ")
         lab.snapshots[name.strip()] = table.strip()
@@ -203,12 +205,12 @@ def _header(lab: WrittenLab, line: str) -> None:
         raise Unfit(f"{line!r} is neither a part of a lab nor a request")
 
 
-def _bringing(text: str) -> tuple[str, dict[str, ColumnType]]:
-    """What isn't loaded: a resource or a file, and its columns in brackets, if they are told."""
+def _bringing(text: str) -> tuple[str, dict[str, ColumnType], dict[str, tuple[str, ...]]]:
+    """What isn't loaded: a resource or a file, its columns in brackets, if they are told, and example texts."""
     name, _, columns = text.strip().partition("(")
     if columns and not columns.endswith(")"):
         raise Unfit(f"{text.strip()!r} has a bracket that isn't closed")
-    return name.strip(), _columns(columns[:-1])[0]
+    return name.strip(), *_columns(columns[:-1])
 
 
 def _columns(text: str) -> tuple[dict[str, ColumnType], dict[str, tuple[str, ...]]]:

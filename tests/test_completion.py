@@ -149,3 +149,15 @@ def test_a_name_that_is_a_date_in_one_table_and_a_number_in_another_stays() -> N
     view = View(tables={"a": {"made": "date"}, "b": {"made": "int"}})
     filtered = completed("x", {"name": "filter", "table": "a", "where": '"made" < 2015'}, view=view)
     assert filtered[0]["arguments"]["where"] == '"made" < 2015'
+
+
+def test_a_date_is_not_compared_with_a_number_that_is_no_year() -> None:
+    view = View(tables={"core.gifts": {"given": "date"}})
+    filtered = completed("x", {"name": "filter", "where": '"given" = 1000'}, view=view)
+    assert filtered[0]["arguments"]["where"] == '"given" = 1000'
+
+
+def test_what_is_said_twice_in_a_row_is_meant_once() -> None:
+    sort = {"name": "sort", "by": ["age"]}
+    twice = completed("x", dict(sort), dict(sort), {"name": "limit", "n": 3}, dict(sort))
+    assert [call["name"] for call in twice] == ["sort", "limit", "sort"]

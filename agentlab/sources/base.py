@@ -63,6 +63,8 @@ class RestResource(Doc):
     strict: bool = False
     #: What its first rows had when it was registered. A planner knows these columns; a pull takes what comes.
     seen: Schema | None = None
+    #: The texts of those of its columns in which texts come again and again, in the same rows.
+    texts: dict[str, tuple[str, ...]] | None = None
 
     @property
     def pages(self) -> Paging:

@@ -23,9 +23,10 @@ from agentlab.sources.fetched import Fetched, NothingCame
 from agentlab.sources.fetching import Caller
 from agentlab.sources.pacing import Pace
 from agentlab.sources.spool import Spool
+from agentlab.sources.texts import FIRST_ROWS, texts_of
 
-#: How a source is looked at when it is registered: seconds after which no other resource is, rows, columns.
-_FIRST_LOOK, _FIRST_ROWS, _FIRST_COLUMNS = 5.0, 20, 200
+#: How a source is looked at when it is registered: seconds after which no other resource is, columns.
+_FIRST_LOOK, _FIRST_COLUMNS = 5.0, 200
 
 
 def fetch(source: RestSource, action: Pull, root: Path, progress: Progress | None, pace: Pace) -> Fetched:
@@ -51,7 +52,10 @@ def describe(source: RestSource, name: str, root: Path) -> dict[str, dict[str, A
 
 
 def discovered(source: RestSource, root: Path) -> RestSource:
-    """The source with the columns of each resource's first rows, where it doesn't declare them and the API answers."""
+    """The source with the columns and texts of each resource's first rows, where the API answers.
+
+    Columns that it declares stay as they are.
+    """
     once = source.model_copy(update={"tries": 1, "timeout": min(source.timeout, _FIRST_LOOK)})
     end = time.monotonic() + _FIRST_LOOK
     found = {
@@ -62,20 +66,21 @@ def discovered(source: RestSource, root: Path) -> RestSource:
 
 
 def _looked_at(source: RestSource, resource: RestResource, root: Path) -> RestResource:
-    if resource.schema_:
-        return resource
     try:
-        columns, _ = _sample(source, resource, "", root, _FIRST_ROWS)
+        columns, first = _sample(source, resource, "", root, FIRST_ROWS)
     except (AgentlabError, RecursionError, ValueError):
         return resource
-    return resource.model_copy(update={"seen": dict(islice(columns.items(), _FIRST_COLUMNS)) or None})
+    seen = None if resource.schema_ else dict(islice(columns.items(), _FIRST_COLUMNS)) or None
+    return resource.model_copy(update={"seen": seen, "texts": texts_of(first)})
 
 
-def _sample(source: RestSource, resource: RestResource, name: str, root: Path, most: int) -> tuple[dict[str, Any], int]:
-    """The columns of one page, and how many rows it had."""
+def _sample(
+    source: RestSource, resource: RestResource, name: str, root: Path, most: int
+) -> tuple[dict[str, Any], pa.Table]:
+    """The columns of one page, and its rows."""
     with Caller(source, resource, name, root) as caller:
         spool = _spooled(Course(caller, _query(resource, None, most), Pace(), 1), root, None)
-        return dict(spool.columns().values()), spool.rows
+        return dict(spool.columns().values()), pa.Table.from_batches(spool.batches(), spool.schema())
 
 
 def _described(source: RestSource, resource: RestResource, name: str, root: Path) -> dict[str, Any]:
@@ -85,7 +90,7 @@ def _described(source: RestSource, resource: RestResource, name: str, root: Path
     doc["parameters"] = {p: found for p in parameters if (found := getattr(resource, p)) is not None}
     try:
         columns, rows = _sample(source, resource, name, root, resource.page_size)
-        return {**doc, "columns": columns, "sampled": rows}
+        return {**doc, "columns": columns, "sampled": rows.num_rows}
     except AgentlabError as fault:
         return {**doc, "fault": str(fault)}
 
