@@ -86,12 +86,16 @@ def _wider(view: View, coming: dict[str, str]) -> View:
 
 
 def _coming(linked: Linked, view: View) -> dict[str, str]:
-    """The tables that aren't there yet, each with what brings it: a mentioned resource or file, or the only one."""
+    """The tables that aren't there yet, each with what brings it.
+
+    That is what the intent mentions, else the only resource of a source that it mentions, or of an empty lab.
+    """
     said = [linked.slots[slot] for kind in "rf" for slot in linked.of(kind)]
     if not said:
         sources = [linked.slots[slot] for slot in linked.of("s")]
-        possible = [f"{source}.{known}" for source in sources or view.sources for known in view.sources[source]]
-        possible += [] if sources else view.files
+        empty = not view.tables and not sources
+        possible = [f"{s}.{known}" for s in (view.sources if empty else sources) for known in view.sources[s]]
+        possible += view.files if empty else []
         said = possible if len(possible) == 1 else []
     named = {staged(name, name in view.files): name for name in said if name in view.incoming}
     return {table: name for table, name in list(named.items())[: _SHOWN["coming"]] if table not in view.tables}

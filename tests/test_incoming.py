@@ -59,6 +59,9 @@ def test_what_is_not_mentioned_does_not_come_unless_it_is_all_there_is() -> None
     assert not sighted("get the newest ones", SHOWS, None)[1].coming
     one = View(sources={"api": ("orders",)}, incoming={"api.orders": {"id": "int"}})
     assert sighted("get the newest ones", one, None)[1].coming == {"staging.orders": "api.orders"}
+    beside = View(tables={"core.users": {"age": "int"}}, sources=one.sources, incoming=one.incoming)
+    assert not sighted("get the newest ones", beside, None)[1].coming
+    assert sighted("get the newest ones from the api", beside, None)[1].coming == {"staging.orders": "api.orders"}
 
 
 def test_a_table_that_is_there_already_stays_what_it_is() -> None:
