@@ -73,6 +73,9 @@ def clarify(about: str, choices: Iterable[str] = ()) -> dict[str, Any]:
 #: After these, what names no table speaks of theirs.
 _OF_TABLES = ("pull", "sync", "load_file", "analyze", "suggest_fixes", "quarantine", "check", "find_outliers")
 _BRINGING = ("pull", "sync", "load_file")
+_DATES = {"date", "timestamp"}
+#: Whose columns may be another table's.
+_OF_TWO = ("join", "union", "compare", "check")
 _FROM_SOURCES = ("pull", "sync", "describe_source", "throttle")
 _OF_SCHEDULES = ("unschedule", "pause", "resume")
 _INTO_STORES = ("publish", "resize", "schedule", *_OF_SCHEDULES)
@@ -86,11 +89,15 @@ class _Context:
         #: The tables that are there: what is coming is none until a call of the plan brings it.
         self.here = [t for t in view.tables if t not in view.coming]
         self.types = view.types()
-        self.mentioned = [t for t in self.here if t in (linked.slots[s] for s in linked.of("t")) and _said(t, linked)]
+        mentioned = [t for t in self.here if t in (linked.slots[s] for s in linked.of("t")) and _said(t, linked)]
+        literally = [t for t in mentioned if re.search(rf"(?<![\w.]){re.escape(t)}(?![\w.]*\w)", linked.intent)]
+        #: Of `rx.sold` and `rx.bought` the first alone, where the intent has "rx.sold": "rx" alone may mean both.
+        self.mentioned = literally or mentioned
         self.stores = [linked.slots[slot] for slot in linked.of("o") if slot in linked.text]
         self.table: str | None = None
         self.store: str | None = None
-        self.new: set[str] = set()
+        #: The tables that the plan has made, brought or changed so far.
+        self.touched: set[str] = set()
 
     def fill(self, call: dict[str, Any], rest: list[dict[str, Any]]) -> dict[str, Any] | None:
         name, arguments = call["name"], call["arguments"]
@@ -109,21 +116,50 @@ class _Context:
             arguments["column"] = _derived_name(arguments.get("expr", ""))
         if name == "restore" and arguments.get("snapshot") in self.view.snapshots:
             arguments.setdefault("table", self.view.snapshots[arguments["snapshot"]])
+        for field in ("table", "other", "reference"):
+            self._present(arguments, field)
+        self._having(name, arguments)
         fields = ACTIONS[name].model_fields
         if "table" in fields and fields["table"].is_required() and "table" not in arguments:
             fitting = self._fitting(rest)
             if len(fitting) != 1:
                 return clarify("table", fitting or self.here)
             arguments["table"] = fitting[0]
-        if name == "retain" and "column" not in arguments and (question := self._dated(arguments)):
+        if name == "retain" and not self._is_dated(arguments) and (question := self._dated(arguments)):
             return question
         self._remember(name, arguments)
         return None
 
+    def _present(self, arguments: dict[str, Any], field: str) -> None:
+        """What isn't there until it is brought can't be meant before: the table of that name that is there is."""
+        named = arguments.get(field, "")
+        if named in self.view.coming and named not in self.touched:
+            bare = named.rpartition(".")[2].lower()
+            there = [table for table in self.here if table.rpartition(".")[2].lower() == bare]
+            if len(there) == 1:
+                arguments[field] = there[0]
+            elif field == "table" and not there:
+                del arguments[field]
+
+    def _having(self, name: str, arguments: dict[str, Any]) -> None:
+        """A table without the columns that are named isn't meant, where one other has them all."""
+        table = arguments.get("table")
+        if table not in self.here or table in self.touched or name in _OF_TWO:
+            return
+        needed = set(columns_named(arguments)) & {column for t in self.here for column in self.view.tables[t]}
+        fitting = [t for t in self.here if needed <= set(self.view.tables[t])]
+        if table not in fitting and len(fitting) == 1:
+            arguments["table"] = fitting[0]
+
+    def _is_dated(self, arguments: dict[str, Any]) -> bool:
+        schema = self.view.tables.get(arguments["table"], {})
+        column = arguments.get("column")
+        return column is not None and (schema.get(column, "date") in _DATES or arguments["table"] in self.touched)
+
     def _dated(self, arguments: dict[str, Any]) -> dict[str, Any] | None:
         """How old a row is, its only date tells."""
         schema = self.view.tables.get(arguments["table"], {})
-        dates = [column for column, kind in schema.items() if kind in ("date", "timestamp")]
+        dates = [column for column, kind in schema.items() if kind in _DATES]
         if len(dates) != 1:
             return clarify("column", dates)
         arguments["column"] = dates[0]
@@ -162,7 +198,8 @@ class _Context:
         # A place that is no staging table stays what it is: it is for the rules to refuse.
         place, dot, bare = into.rpartition(".")
         if not dot or place.lower() == "staging":
-            arguments["into"] = f"staging.{bare}"
+            into = f"staging.{bare}"
+            arguments["into"] = next((table for table in self.here if table.lower() == into.lower()), into)
 
     def _stored(self, name: str, arguments: dict[str, Any]) -> dict[str, Any] | None:
         field = "store" if name in ("publish", "resize") else "task"
@@ -190,6 +227,7 @@ class _Context:
         return [t for t in tables if needed & set(self.view.columns()) <= set(self.view.tables[t])]
 
     def _remember(self, name: str, arguments: dict[str, Any]) -> None:
+        self.touched |= {arguments[field] for field in ("table", "into") if arguments.get(field)}
         if issubclass(ACTIONS[name], Transform) or name in _OF_TABLES:
             self.table = arguments.get("into") or arguments.get("table")
         if name == "provision":
@@ -223,7 +261,7 @@ def of_dates(sql: str, types: Mapping[str, Collection[str]]) -> str:
     >>> of_dates('"launched" < 1990 AND "signed" = FALSE', {"launched": {"date"}, "signed": {"date"}})
     'YEAR("launched") < 1990 AND "signed" IS NULL'
     """
-    dated = {name for name, known in types.items() if known and set(known) <= {"date", "timestamp"}}
+    dated = {name for name, known in types.items() if known and set(known) <= _DATES}
     if not any(f'"{name}"' in sql for name in dated):
         return sql
     try:

@@ -98,7 +98,8 @@ def _coming(linked: Linked, view: View) -> dict[str, str]:
         possible += view.files if empty else []
         said = possible if len(possible) == 1 else []
     named = {staged(name, name in view.files): name for name in said if name in view.incoming}
-    return {table: name for table, name in list(named.items())[: _SHOWN["coming"]] if table not in view.tables}
+    there = {table.lower() for table in view.tables}
+    return {table: name for table, name in list(named.items())[: _SHOWN["coming"]] if table.lower() not in there}
 
 
 def staged(name: str, is_file: bool) -> str:

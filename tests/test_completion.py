@@ -4,7 +4,7 @@ from typing import Any
 
 from agentlab.completion import complete
 from agentlab.linking import Index, link
-from agentlab.slots import prompt_text
+from agentlab.slots import prompt_text, sighted
 from agentlab.view import View
 
 VIEW = View(
@@ -161,3 +161,56 @@ def test_what_is_said_twice_in_a_row_is_meant_once() -> None:
     sort = {"name": "sort", "by": ["age"]}
     twice = completed("x", dict(sort), dict(sort), {"name": "limit", "n": 3}, dict(sort))
     assert [call["name"] for call in twice] == ["sort", "limit", "sort"]
+
+
+COMING = View(
+    tables={"core.claims": {"claim": "int", "closed": "date"}, "core.people": {"age": "int"}},
+    sources={"crm": ("claims",)},
+    incoming={"crm.claims": {"claim": "int", "closed": "date"}},
+)
+
+
+def planned(intent: str, *calls: dict[str, Any], view: View) -> list[dict[str, Any]]:
+    linked, wider = sighted(intent, view, None)
+    prompt_text(linked, wider, None)
+    return complete([{"name": c.pop("name"), "arguments": c} for c in calls], linked, wider)
+
+
+def test_what_would_come_isnt_meant_where_nothing_brings_it() -> None:
+    assert sighted("export the claims", COMING, None)[1].coming == {"staging.claims": "crm.claims"}
+    (export,) = planned("export the claims", {"name": "export", "table": "staging.claims"}, view=COMING)
+    assert export["arguments"]["table"] == "core.claims"
+    pull, brought = planned(
+        "pull the claims and export them",
+        {"name": "pull", "source": "crm", "resource": "claims"},
+        {"name": "export", "table": "staging.claims"},
+        view=COMING,
+    )
+    assert pull["arguments"]["into"] == brought["arguments"]["table"] == "staging.claims"
+
+
+def test_a_table_that_lacks_the_columns_isnt_meant_where_one_other_has_them() -> None:
+    wrong = {"name": "fill", "table": "core.claims", "column": "age", "value": 0}
+    assert planned("fill age with 0", dict(wrong), view=COMING)[0]["arguments"]["table"] == "core.people"
+    # What the plan itself has changed may have other columns by then.
+    derived = {"name": "derive", "table": "core.claims", "column": "age", "expr": '"claim" + 1'}
+    assert planned("x", derived, dict(wrong), view=COMING)[1]["arguments"]["table"] == "core.claims"
+
+
+def test_a_pull_takes_the_spelling_of_the_table_that_is_there() -> None:
+    view = View(
+        tables={"staging.Leads": {"id": "int"}}, sources={"crm": ("leads",)}, incoming={"crm.leads": {"id": "int"}}
+    )
+    (pull,) = planned("pull the leads", {"name": "pull", "source": "crm", "resource": "leads"}, view=view)
+    assert pull["arguments"]["into"] == "staging.Leads"
+
+
+def test_how_old_a_row_is_only_a_date_tells() -> None:
+    retain = {"name": "retain", "table": "core.claims", "column": "claim", "older_than": "3 years"}
+    assert planned("archive claims older than 3 years", retain, view=COMING)[0]["arguments"]["column"] == "closed"
+
+
+def test_a_table_named_in_full_is_meant_rather_than_its_neighbours() -> None:
+    view = View(tables={"rx.sold": {"id": "int"}, "rx.bought": {"id": "int"}})
+    (sort,) = planned("sort rx.sold by id", {"name": "sort", "by": ["id"]}, view=view)
+    assert sort["arguments"]["table"] == "rx.sold"
