@@ -15,6 +15,7 @@ from sqlglot import exp, parse_one
 from sqlglot.errors import SqlglotError
 
 from agentlab.actions import ACTIONS, Transform
+from agentlab.errors import PlanError
 from agentlab.linking import Linked, identifier
 from agentlab.view import View
 
@@ -42,6 +43,8 @@ _REASON = {
 
 def complete(calls: list[dict[str, Any]], linked: Linked, view: View) -> list[dict[str, Any]]:
     """The calls with what they leave out; a single `clarify` where that is ambiguous or missing.
+
+    PlanError for columns that no table has.
 
     >>> view = View(tables={"orders": {"id": "int"}, "users": {"age": "int"}})
     >>> fill = {"name": "fill", "arguments": {"column": "age", "value": 0}}
@@ -122,6 +125,8 @@ class _Context:
         fields = ACTIONS[name].model_fields
         if "table" in fields and fields["table"].is_required() and "table" not in arguments:
             fitting = self._fitting(rest)
+            if not fitting and (lacking := set(_columns(rest)) & set(self.view.columns())):
+                raise PlanError(f"no table here has the columns {', '.join(map(repr, sorted(lacking)))} together")
             if len(fitting) != 1:
                 return clarify("table", fitting or self.here)
             arguments["table"] = fitting[0]

@@ -225,6 +225,8 @@ ABBREVIATIONS = {
     "inv": "invoice", "pmt": "payment", "pmnt": "payment", "rcv": "receive", "rcvd": "received", "shp": "ship",
     "whs": "warehouse", "wh": "warehouse", "loc": "location", "lvl": "level", "pos": "position", "ref": "reference",
     "req": "request", "rsn": "reason", "src": "source", "dst": "destination", "dest": "destination", "tgt": "target",
+    "jan": "january", "feb": "february", "apr": "april", "jun": "june", "jul": "july", "aug": "august",
+    "sept": "september", "sep": "september", "oct": "october", "nov": "november",
     "tm": "time", "upd": "updated", "usr": "user", "veh": "vehicle", "vol": "volume", "mth": "month", "wk": "week",
     "hr": "hour", "sec": "second", "pcs": "piece", "pers": "person", "grs": "gross", "bldg": "building",
     "apt": "apartment", "chg": "charge", "clr": "color", "comp": "company", "ctr": "center", "dis": "discount",

@@ -84,6 +84,8 @@ _MOST_WORDS = 40
 _OF_LABS = frozenset(
     ["store", "table", "column", "row", "query", "file", "source", "schedule", "snapshot", "new", "no"]
 )
+#: What stands between two things that are asked.
+_JOINING = ("and", "then", "but", "or")
 #: More names than these that a word may mean aren't marked.
 _FEW = 4
 #: Kinds whose names people also use for what is in their columns.
@@ -534,8 +536,9 @@ def _longest(cut: list[Token], at: int, index: Index) -> tuple[int, list[Hit]]:
             if len(set(words)) < len(words) and size > 1:
                 break
             hits = index.exact.get(frozenset(words), [])
-            # "Pull the orders" is a wish, "the orders pull" a task.
-            if hits and not (words[0] == "pull" and {kind for kind, _ in hits} == {"k"}):
+            # "Pull the orders" and "publish the orders and refresh them" are wishes, "the orders pull" is a task.
+            joined = any(t.text.lower() in _JOINING for t in cut[at : at + size])
+            if hits and not ((words[0] == "pull" or joined) and {kind for kind, _ in hits} == {"k"}):
                 best = (size, hits)
         if token.kind == "quoted":
             break

@@ -77,15 +77,17 @@ def may_run(plan: Plan, lab: WrittenLab) -> bool:
 
 
 def said_alike(plan: Plan) -> list[dict[str, Any]]:
-    """The plan's calls, conditions that differ only in the order of ANDs and ORs made the same."""
-    calls = []
-    for call in plan.to_calls():
-        arguments = {
-            name: simplify(parse_one(value, dialect="duckdb")).sql("duckdb") if name in ("where", "expr") else value
-            for name, value in call["arguments"].items()
+    """The plan's actions in full; conditions that differ only in the order of ANDs and ORs made the same."""
+    return [
+        {"action": action.tool()}
+        | {
+            name: simplify(parse_one(value, dialect="duckdb")).sql("duckdb")
+            if name in ("where", "expr") and value
+            else value
+            for name, value in action.model_dump().items()
         }
-        calls.append({"name": call["name"], "arguments": arguments})
-    return calls
+        for action in plan.actions
+    ]
 
 
 def told(model: Qwen, requests: list[tuple[Request, Plan]]) -> Iterator[Told]:
