@@ -1,6 +1,6 @@
 """A written request said again: in its own lab, in its lab with other names, or in another lab altogether.
 
-The words around the braces stay its writer's; names, values, numbers and dates change, and with them the plan. So fifteen thousand
+The words around the braces stay its writer's; names, values, numbers and dates change, and with them the plan. So fifty thousand
 phrasings meet hundreds of thousands of schemas.
 """
 
