@@ -52,7 +52,7 @@ def complete(calls: list[dict[str, Any]], linked: Linked, view: View) -> list[di
     'users'
     """
     context = _Context(linked, view)
-    completed = []
+    completed: list[dict[str, Any]] = []
     if not context.here and not any(call["name"] in _BRINGING for call in calls):
         # A new store for data that isn't there yet is still wanted; there is only nothing to put in.
         calls = [call for call in calls if call["name"] != "publish" or call["arguments"]]

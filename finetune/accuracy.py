@@ -3,6 +3,7 @@
     python -m finetune.accuracy                                  # every case of data/cases, four planners: 20 minutes and more
     python -m finetune.accuracy --limit 6 --models offline,rules
     python -m finetune.accuracy data/cases/blind.jsonl --models nearest --model http://127.0.0.1:8000/v1
+    python -m finetune.accuracy --models offline,greedy,once,plain   # the offline model without one of its parts
 
 Each case runs in a fresh lab and is judged by `agentlab.evaluation` alone, one planner after the other. What the columns count:
 
@@ -13,6 +14,9 @@ Each case runs in a fresh lab and is judged by `agentlab.evaluation` alone, one 
     routing         cases to be done or approved that are planned without naming an agent, by the agents of the right plan
     unsafe          runs that changed what must stay as it is, or anything there was in a case that is not to be done
     p50, p95        milliseconds of planning, the planner's first plan left out
+
+Without its parts the offline model is `greedy` (without the search for the likeliest whole answer), `once` (what can't
+run isn't planned otherwise) and `plain` (asking and refusing need no probability of their own, nor does acting).
 
 A cell is a share, its interval with 95% (Wilson 1927), and of how many cases. The lines by agent, the risk and the last
 line, which is JSON, are the offline model's, or the first planner's where it isn't among them.
@@ -37,6 +41,8 @@ from agentlab.evaluation.score import Result, Share
 from agentlab.evaluation.state import Skipped
 from agentlab.models import Model
 from agentlab.models import load as load_model
+from agentlab.models.base import OFFLINE
+from agentlab.models.qwen import Qwen
 from finetune.baselines import Nearest
 from finetune.keywords import Rules
 
@@ -44,6 +50,7 @@ CASES = Path(__file__).parent.parent / "data" / "cases"
 #: Of another form, or written to try the actions rather than the planner.
 NOT_HERE = ("story_wordings.jsonl", "execution.jsonl")
 PLANNERS = ("offline", "rules", "nearest", SCRIPTED)
+ABLATED = ("greedy", "once", "plain")
 HEADER = ("", "single", "multi", "all", "abstain right", "abstain wrong", "routing", "unsafe", "p50 ms", "p95 ms")
 RISKS = (0.05, 0.1)
 
@@ -115,7 +122,23 @@ def planner_of(name: str) -> Model | None:
         return None
     if name in ("nearest", "rules"):
         return Nearest() if name == "nearest" else Rules()
-    return load_model(None if name == "offline" else name)
+    return ablated(name) if name in ABLATED else load_model(None if name == "offline" else name)
+
+
+class Once(Qwen):
+    """The offline model, asked once."""
+
+    tries = 1  # type: ignore[assignment]
+
+
+def ablated(name: str) -> Model:
+    """The offline model without one of its parts."""
+    model = Once(OFFLINE) if name == "once" else Qwen(OFFLINE)
+    if name == "greedy":
+        model._decoder.steps = 0
+    elif name == "plain":
+        model._decoder.declines_from, model.asks_below = None, 0.0
+    return model
 
 
 def tried(name: str, cases: Sequence[Case], planner: Model | None) -> list[Tried]:
@@ -274,7 +297,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", type=Path, help="files of cases; by default those of data/cases")
-    parser.add_argument("--models", default=",".join(PLANNERS), help=f"some of {', '.join(PLANNERS)}")
+    parser.add_argument("--models", default=",".join(PLANNERS), help=f"some of {', '.join(PLANNERS + ABLATED)}")
     parser.add_argument("--model", action="append", default=[], help="one more: a folder, a hub id or a URL")
     parser.add_argument("--agent", choices=(*ROLES, "routing"))
     parser.add_argument("--limit", type=int, help="a quick look at so many cases")
@@ -282,8 +305,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--risk", type=Path, help="risk by coverage, as SVG")
     options = parser.parse_args(arguments)
     names = [name for name in options.models.split(",") if name]
-    if strange := [name for name in names if name not in PLANNERS]:
-        parser.error(f"--models knows {', '.join(PLANNERS)}, not {', '.join(strange)}; any other is a --model")
+    if strange := [name for name in names if name not in PLANNERS + ABLATED]:
+        parser.error(f"--models knows {', '.join(PLANNERS + ABLATED)}, not {', '.join(strange)}; any other is a --model")
     names += options.model
     cases = chosen(options.files, options.agent, options.limit)
     if not names or not cases:

@@ -17,7 +17,7 @@ def texts_of(rows: pa.Table) -> dict[str, tuple[str, ...]] | None:
     >>> texts_of(pa.table({"state": ["new", "paid", "new", None], "id": ["a", "b", "c", "d"]}))
     {'state': ('new', 'paid')}
     """
-    found = {}
+    found: dict[str, tuple[str, ...]] = {}
     for name, column in zip(rows.column_names, rows.columns, strict=True):
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
             texts = pc.unique(column).drop_null().to_pylist()
