@@ -96,6 +96,7 @@ class _Context:
         literally = [t for t in mentioned if re.search(rf"(?<![\w.]){re.escape(t)}(?![\w.]*\w)", linked.intent)]
         #: Of `rx.sold` and `rx.bought` the first alone, where the intent has "rx.sold": "rx" alone may mean both.
         self.mentioned = literally or mentioned
+        self.columns = {linked.slots[slot] for slot in linked.of("c") if slot in linked.text}
         self.stores = [linked.slots[slot] for slot in linked.of("o") if slot in linked.text]
         self.table: str | None = None
         self.store: str | None = None
@@ -147,9 +148,11 @@ class _Context:
                 del arguments[field]
 
     def _having(self, name: str, arguments: dict[str, Any]) -> None:
-        """A table without the columns that are named isn't meant, where one other has them all."""
+        """A table that isn't mentioned and lacks columns that are isn't meant, where one other has them all."""
         table = arguments.get("table")
-        if table not in self.here or table in self.touched or name in _OF_TWO:
+        if table not in self.here or table in {*self.touched, *self.mentioned} or name in _OF_TWO:
+            return
+        if not self.columns & set(columns_named(arguments)):
             return
         needed = set(columns_named(arguments)) & {column for t in self.here for column in self.view.tables[t]}
         fitting = [t for t in self.here if needed <= set(self.view.tables[t])]

@@ -306,7 +306,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     names = [name for name in options.models.split(",") if name]
     if strange := [name for name in names if name not in PLANNERS + ABLATED]:
-        parser.error(f"--models knows {', '.join(PLANNERS + ABLATED)}, not {', '.join(strange)}; any other is a --model")
+        parser.error(
+            f"--models knows {', '.join(PLANNERS + ABLATED)}, not {', '.join(strange)}; any other is a --model"
+        )
     names += options.model
     cases = chosen(options.files, options.agent, options.limit)
     if not names or not cases:

@@ -145,8 +145,8 @@ def test_a_key_that_is_missing_altogether_is_told_as_drift(lab: Lab, api: Api) -
 
 def test_what_is_new_and_which_row_is_which_must_be_told(lab: Lab, api: Api) -> None:
     settings = {"path": "/cursor", "schema": {"a": "int", "b": "text"}}
-    api.asked.clear()
     lab.add_source("odd", url=api.url, resources={"things": settings})
+    api.asked.clear()
     result = sync(lab, source="odd", resource="things")
     assert result.status == "clarify"
     assert "odd.things names no time column" in result.message and "odd.things names no key" in result.message
