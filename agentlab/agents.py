@@ -241,9 +241,9 @@ def view_of(catalog: Catalog | Draft, engine: Engine) -> View:
         tasks=tuple(known_tasks(catalog, tables=[entry.name for entry in tables])),
         snapshots={entry.name: entry.doc["table"] for entry in catalog.entries("snapshot")},
         scheduled=tuple(entry.name for entry in catalog.entries("schedule")),
-        values={entry.name: found for entry in tables if (found := _values(entry, engine, root))}
+        values=dict(_texts(catalog))
         | {path: found.values for path, found in peeks.items() if found.values}
-        | dict(_texts(catalog)),
+        | {entry.name: _values(entry, engine, root) for entry in tables},
         files=files,
         incoming=_resources(catalog) | {path: _bounded(found.schema) for path, found in peeks.items() if found.schema},
         origins={entry.name: names for entry in tables if (names := tuple(_origins(entry, root)))},

@@ -6,6 +6,7 @@ decided what is asked, this says on what.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
@@ -60,8 +61,7 @@ def complete(calls: list[dict[str, Any]], linked: Linked, view: View) -> list[di
         question = context.fill(call, calls[number:])
         if question:
             return [question]
-        # Said twice in a row, it is meant once.
-        if call not in completed[-1:]:
+        if not (completed and call["name"] in _ONCE and json.dumps(call) == json.dumps(completed[-1])):
             completed.append(call)
     return completed
 
@@ -77,6 +77,23 @@ def clarify(about: str, choices: Iterable[str] = ()) -> dict[str, Any]:
 _OF_TABLES = ("pull", "sync", "load_file", "analyze", "suggest_fixes", "quarantine", "check", "find_outliers")
 _BRINGING = ("pull", "sync", "load_file")
 _DATES = {"date", "timestamp"}
+#: What said twice in a row is meant once.
+_ONCE = (
+    *_BRINGING,
+    "sort",
+    "export",
+    "publish",
+    "select",
+    "drop_columns",
+    "filter",
+    "dedupe",
+    "check",
+    "analyze",
+    "schedule",
+)
+#: What a word only may mean.
+_LIKELY = re.compile(r" *[~=] *(<[a-z]\d+> *)+")
+_SLOTS = re.compile(r"(?:<[a-z]\d+>)+")
 #: Whose columns may be another table's.
 _OF_TWO = ("join", "union", "compare", "check")
 _FROM_SOURCES = ("pull", "sync", "describe_source", "throttle")
@@ -91,25 +108,30 @@ class _Context:
         self.view = view
         #: The tables that are there: what is coming is none until a call of the plan brings it.
         self.here = [t for t in view.tables if t not in view.coming]
-        self.types = view.types()
-        mentioned = [t for t in self.here if t in (linked.slots[s] for s in linked.of("t")) and _said(t, linked)]
-        literally = [t for t in mentioned if re.search(rf"(?<![\w.]){re.escape(t)}(?![\w.]*\w)", linked.intent)]
-        #: Of `rx.sold` and `rx.bought` the first alone, where the intent has "rx.sold": "rx" alone may mean both.
-        self.mentioned = literally or mentioned
+        self.mentioned = [t for t in self.here if t in (linked.slots[s] for s in linked.of("t")) and _said(t, linked)]
         self.columns = {linked.slots[slot] for slot in linked.of("c") if slot in linked.text}
+        #: Columns that the intent names outright: by words that name nothing else.
+        self.named = {
+            linked.slots[slot]
+            for run in _SLOTS.findall(_LIKELY.sub("", linked.text))
+            for slot in linked.of("c")
+            if slot in run and not re.search("<[trfsoqk]", run)
+        }
+        self.said = {word.lower() for word in re.findall(r"\w+", linked.intent)}
         self.stores = [linked.slots[slot] for slot in linked.of("o") if slot in linked.text]
         self.table: str | None = None
         self.store: str | None = None
-        #: The tables that the plan has made, brought or changed so far.
+        #: The tables that the plan has made, brought or changed so far, those it brought by the names they usually get.
         self.touched: set[str] = set()
+        self.brought: dict[str, str] = {}
+        #: Columns that the plan has made or changed.
+        self.made: set[str] = set()
 
     def fill(self, call: dict[str, Any], rest: list[dict[str, Any]]) -> dict[str, Any] | None:
         name, arguments = call["name"], call["arguments"]
         if name in ("clarify", "refuse"):
             self._abstain(name, arguments)
             return None
-        for sql in {"where", "expr"} & arguments.keys():
-            arguments[sql] = of_dates(arguments[sql], self.types)
         if name in _FROM_SOURCES and (question := self._source(name, arguments)):
             return question
         if name == "load_file":
@@ -121,30 +143,43 @@ class _Context:
         if name == "restore" and arguments.get("snapshot") in self.view.snapshots:
             arguments.setdefault("table", self.view.snapshots[arguments["snapshot"]])
         for field in ("table", "other", "reference"):
-            self._present(arguments, field)
+            self._present(name, arguments, field)
         self._having(name, arguments)
         fields = ACTIONS[name].model_fields
         if "table" in fields and fields["table"].is_required() and "table" not in arguments:
             fitting = self._fitting(rest)
-            if not fitting and (lacking := set(_columns(rest)) & set(self.view.columns())):
+            if not fitting and self.here and (lacking := set(_columns(rest)) & set(self.view.columns())):
                 raise PlanError(f"no table here has the columns {', '.join(map(repr, sorted(lacking)))} together")
             if len(fitting) != 1:
                 return clarify("table", fitting or self.here)
             arguments["table"] = fitting[0]
         if name == "retain" and not self._is_dated(arguments) and (question := self._dated(arguments)):
             return question
+        for sql in {"where", "expr"} & arguments.keys():
+            arguments[sql] = of_dates(arguments[sql], self._types(arguments))
         self._remember(name, arguments)
         return None
 
-    def _present(self, arguments: dict[str, Any], field: str) -> None:
-        """What isn't there until it is brought can't be meant before: the table of that name that is there is."""
+    def _types(self, arguments: dict[str, Any]) -> dict[str, set[str]]:
+        """The types of the columns that a call is about; not of those that the plan itself has made or changed."""
+        origin = f"{arguments.get('source')}.{arguments.get('resource')}"
+        schema = self.view.tables.get(arguments.get("table", "")) or self.view.incoming.get(origin, {})
+        return {column: {kind} for column, kind in schema.items() if column not in self.made}
+
+    def _present(self, name: str, arguments: dict[str, Any], field: str) -> None:
+        """What isn't there until it is brought can't be meant before: the table of that name that is there is.
+
+        Unless the intent speaks of staging; what goes for good is never taken for something else.
+        """
         named = arguments.get(field, "")
-        if named in self.view.coming and named not in self.touched:
+        if named in self.brought and named not in self.here:
+            arguments[field] = self.brought[named]
+        elif named in self.view.coming and named not in self.touched and "staging" not in self.said and name != "drop":
             bare = named.rpartition(".")[2].lower()
             there = [table for table in self.here if table.rpartition(".")[2].lower() == bare]
             if len(there) == 1:
                 arguments[field] = there[0]
-            elif field == "table" and not there:
+            elif not there and field == "table" and ACTIONS[name].model_fields[field].is_required():
                 del arguments[field]
 
     def _having(self, name: str, arguments: dict[str, Any]) -> None:
@@ -162,7 +197,8 @@ class _Context:
     def _is_dated(self, arguments: dict[str, Any]) -> bool:
         schema = self.view.tables.get(arguments["table"], {})
         column = arguments.get("column")
-        return column is not None and (schema.get(column, "date") in _DATES or arguments["table"] in self.touched)
+        told = column in self.named or arguments["table"] in self.touched
+        return column is not None and (told or schema.get(column, "date") in _DATES)
 
     def _dated(self, arguments: dict[str, Any]) -> dict[str, Any] | None:
         """How old a row is, its only date tells."""
@@ -208,6 +244,7 @@ class _Context:
         if not dot or place.lower() == "staging":
             into = f"staging.{bare}"
             arguments["into"] = next((table for table in self.here if table.lower() == into.lower()), into)
+        self.brought[f"staging.{name}"] = arguments["into"]
 
     def _stored(self, name: str, arguments: dict[str, Any]) -> dict[str, Any] | None:
         field = "store" if name in ("publish", "resize") else "task"
@@ -235,7 +272,12 @@ class _Context:
         return [t for t in tables if needed & set(self.view.columns()) <= set(self.view.tables[t])]
 
     def _remember(self, name: str, arguments: dict[str, Any]) -> None:
-        self.touched |= {arguments[field] for field in ("table", "into") if arguments.get(field)}
+        if issubclass(ACTIONS[name], Transform) or name in (*_BRINGING, "quarantine", "retain", "restore", "drop"):
+            self.touched |= {arguments[field] for field in ("table", "into") if arguments.get(field)}
+        for field in ("column", "to", "into_columns", "name_to", "value_to"):
+            value = arguments.get(field, ())
+            self.made |= {value} if isinstance(value, str) else set(value)
+        self.made |= {measure.get("name") or measure.get("column", "") for measure in arguments.get("measures", ())}
         if issubclass(ACTIONS[name], Transform) or name in _OF_TABLES:
             self.table = arguments.get("into") or arguments.get("table")
         if name == "provision":
@@ -274,7 +316,7 @@ def of_dates(sql: str, types: Mapping[str, Collection[str]]) -> str:
         return sql
     try:
         tree = parse_one(sql, dialect="duckdb")
-    except SqlglotError:
+    except (SqlglotError, RecursionError):
         return sql
 
     def is_dated(node: exp.Expression | None) -> bool:

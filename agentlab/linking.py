@@ -38,7 +38,9 @@ from agentlab.zones import ZONES, zone_of
 
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
 #: What is written with capitals inside, or after, and is one word: `kWh`, `pH`, VIPs.
-_WORD_OF_CAPITALS = re.compile(r"[kKMG]Wh|mAh|(?<![A-Za-z])pH(?![a-z])|(?<![A-Za-z])[A-Z]{2,}(?=s(?![A-Za-z]))s")
+_WORD_OF_CAPITALS = re.compile(
+    r"[kKMG]Wh(?![a-z])|mAh(?![a-z])|(?<![A-Za-z])pH(?![a-z])|(?<![A-Za-z])[A-Z]{2,}(?=s(?![A-Za-z]))s"
+)
 _MONTH = "(?:" + "|".join(sorted(MONTHS, key=len, reverse=True)) + r")\.?"
 #: "May", not "may": without a year only the capital tells the month from the verb.
 _CAPITAL = r"(?-i:(?=[A-Z]))"
@@ -277,7 +279,7 @@ class Index:
 
     def joined(self, token: Token) -> list[Hit]:
         """Columns whose name is the token's, but for spaces and marks: `pm25` is PM2.5, `tshirt` a T-shirt."""
-        return self._joined.get(_joined(token.text), [])
+        return self._joined.get(_joined(token.text), []) if _joined(token.text) else []
 
     def _add(self, kind: str, name: str, alias: str) -> None:
         words = [w for w in parts(alias) if w not in FUNCTION_WORDS] or list(parts(alias))
@@ -300,7 +302,8 @@ def _joined(name: str) -> str:
     >>> _joined("e-mails"), _joined("PM2.5")
     ('email', 'pm25')
     """
-    return re.sub(r"[\W_]", "", name).lower().removesuffix("s")
+    bare = re.sub(r"[\W_]", "", name).lower()
+    return bare.removesuffix("s") if len(bare) > 3 else bare
 
 
 def _figures(view: View) -> dict[str, list[str]]:
@@ -537,8 +540,12 @@ def _longest(cut: list[Token], at: int, index: Index) -> tuple[int, list[Hit]]:
                 break
             hits = index.exact.get(frozenset(words), [])
             # "Pull the orders" and "publish the orders and refresh them" are wishes, "the orders pull" is a task.
-            joined = any(t.text.lower() in _JOINING for t in cut[at : at + size])
-            if hits and not ((words[0] == "pull" or joined) and {kind for kind, _ in hits} == {"k"}):
+            joining = {t.text.lower() for t in cut[at : at + size]} & set(_JOINING)
+            if words[:1] == ["pull"] or joining:
+                hits = [
+                    (k, n) for k, n in hits if k != "k" or (joining and joining <= {*re.findall("[a-z]+", n.lower())})
+                ]
+            if hits:
                 best = (size, hits)
         if token.kind == "quoted":
             break

@@ -15,7 +15,7 @@ Each case runs in a fresh lab and is judged by `agentlab.evaluation` alone, one 
     unsafe          runs that changed what must stay as it is, or anything there was in a case that is not to be done
     p50, p95        milliseconds of planning, the planner's first plan left out
 
-Without its parts the offline model is `greedy` (without the search for the likeliest whole answer), `once` (what can't
+Without its parts the offline model is `greedy` (without the search: one answer, its likeliest tokens), `once` (what can't
 run isn't planned otherwise) and `plain` (asking and refusing need no probability of their own, nor does acting).
 
 A cell is a share, its interval with 95% (Wilson 1927), and of how many cases. The lines by agent, the risk and the last

@@ -74,5 +74,6 @@ def with_aside(text: str, r: random.Random) -> str:
         return f"{r.choice(known['before'])} {text}"
     if known["after"]:
         said = r.choice(known["after"])
-        return f"{text.rstrip('.?!')}{'' if said[0] in ',.;' else ' '}{said}"
+        bare = re.sub(r"(?<=\w)[.?!]$", "", text)
+        return f"{bare}{'' if said[0] in ',.;' else ' '}{said}"
     return text

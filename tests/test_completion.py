@@ -145,10 +145,11 @@ def test_a_date_that_is_false_is_empty() -> None:
         assert filtered[0]["arguments"]["where"] == meant
 
 
-def test_a_name_that_is_a_date_in_one_table_and_a_number_in_another_stays() -> None:
+def test_which_table_is_meant_tells_whether_a_name_is_a_date() -> None:
     view = View(tables={"a": {"made": "date"}, "b": {"made": "int"}})
-    filtered = completed("x", {"name": "filter", "table": "a", "where": '"made" < 2015'}, view=view)
-    assert filtered[0]["arguments"]["where"] == '"made" < 2015'
+    for table, meant in (("a", 'YEAR("made") < 2015'), ("b", '"made" < 2015')):
+        filtered = completed("x", {"name": "filter", "table": table, "where": '"made" < 2015'}, view=view)
+        assert filtered[0]["arguments"]["where"] == meant
 
 
 def test_a_date_is_not_compared_with_a_number_that_is_no_year() -> None:
@@ -210,7 +211,40 @@ def test_how_old_a_row_is_only_a_date_tells() -> None:
     assert planned("archive claims older than 3 years", retain, view=COMING)[0]["arguments"]["column"] == "closed"
 
 
-def test_a_table_named_in_full_is_meant_rather_than_its_neighbours() -> None:
-    view = View(tables={"rx.sold": {"id": "int"}, "rx.bought": {"id": "int"}})
-    (sort,) = planned("sort rx.sold by id", {"name": "sort", "by": ["id"]}, view=view)
-    assert sort["arguments"]["table"] == "rx.sold"
+def test_what_the_intent_names_is_not_replaced() -> None:
+    view = View(
+        tables={"staging.orders": {"day": "date"}, "staging.users": {"id": "int"}, "staging.leads": {"email": "text"}}
+    )
+    wrong = {"name": "normalize_text", "table": "staging.users", "column": "email", "case": "lower"}
+    said = "dedupe staging.orders and lower the email in users"
+    assert planned(said, wrong, view=view)[0]["arguments"]["table"] == "staging.users"
+    claims = View(tables={"core.claims": {"signed_on": "text", "updated": "timestamp"}})
+    retain = {"name": "retain", "table": "core.claims", "column": "signed_on", "older_than": "3 years"}
+    said = "archive claims whose signed_on is older than 3 years"
+    assert planned(said, retain, view=claims)[0]["arguments"]["column"] == "signed_on"
+
+
+def test_what_goes_for_good_is_not_taken_for_something_else() -> None:
+    drop = {"name": "drop", "table": "staging.claims"}
+    assert planned("drop the claims", dict(drop), view=COMING)[0]["arguments"]["table"] == "staging.claims"
+    dedupe = {"name": "dedupe", "table": "staging.claims"}
+    assert planned("dedupe the staging claims", dedupe, view=COMING)[0]["arguments"]["table"] == "staging.claims"
+
+
+def test_what_a_plan_brings_elsewhere_is_meant_there() -> None:
+    pull = {"name": "pull", "source": "crm", "resource": "claims", "into": "staging.fresh"}
+    _, dedupe = planned(
+        "pull claims into fresh, dedupe", pull, {"name": "dedupe", "table": "staging.claims"}, view=COMING
+    )
+    assert dedupe["arguments"]["table"] == "staging.fresh"
+
+
+def test_steps_that_count_may_be_said_twice() -> None:
+    back = {"name": "restore", "table": "core.claims", "version": -1}
+    assert len(planned("x", dict(back), dict(back), view=COMING)) == 2
+
+
+def test_a_column_that_the_plan_made_is_no_date_any_more() -> None:
+    year = {"name": "derive", "table": "core.claims", "column": "closed", "expr": 'YEAR("closed")'}
+    old = {"name": "filter", "table": "core.claims", "where": '"closed" < 2015'}
+    assert planned("x", year, old, view=COMING)[1]["arguments"]["where"] == '"closed" < 2015'

@@ -300,3 +300,34 @@ def test_names_may_begin_with_small_words() -> None:
     linked = link("a copy called before audit", INDEX)
     first, last = linked.of("w")[-2:]
     assert linked.phrase(first, last) == "before audit"
+
+
+def test_a_task_is_not_named_across_an_and() -> None:
+    view = View(tables={"rx.sold": {"id": "int"}}, tasks=("rx.sold refresh", "clean and publish"))
+    linked = link("publish rx.sold in it and refresh it", Index(view))
+    assert [linked.slots[slot] for slot in linked.of("t") if slot in linked.text] == ["rx.sold"]
+    named = link("schedule clean and publish nightly", Index(view))
+    assert [named.slots[slot] for slot in named.of("k") if slot in named.text] == ["clean and publish"]
+
+
+@pytest.mark.parametrize(
+    ("said", "column"),
+    [
+        ("PM2.5", "pm25"),
+        ("T-shirts", "tshirt"),
+        ("fuel litres", "fuel_l"),
+        ("kWh", "kwh"),
+        ("not done", "done"),
+        ("pH", "pH"),
+    ],
+)
+def test_a_column_is_found_though_it_is_written_as_one_word(said: str, column: str) -> None:
+    view = View(tables={"t": dict.fromkeys(("pm25", "tshirt", "fuel_l", "kwh", "done", "pH", "s"), "text")})
+    linked = link(f"keep those with {said}", Index(view))
+    assert column in [linked.slots[slot] for slot in linked.of("c") if slot in linked.text]
+
+
+def test_marks_name_no_column() -> None:
+    linked = link("replace '-' by '/'", Index(View(tables={"t": {"s": "text", "#": "text"}})))
+    assert [linked.slots[slot] for slot in linked.of("v")] == ["-", "/"]
+    assert parts("stockWhen") == ("stock", "when")

@@ -512,3 +512,12 @@ def test_another_plan_is_the_next_likely_one_and_none_that_is_far_less_likely(mo
     monkeypatch.setattr("agentlab.models.qwen._NEAR", 1.0)
     with pytest.raises(PlanError, match="no other likely plan"):
         model.plan(replace(question, fault="it can't run", tried=1))
+
+
+def test_plans_of_several_threads_are_those_of_one():
+    model = load(None)
+    intents = ["rename amount to total", "drop the duplicates", "keep the first 5 rows", "sort by amount"]
+    alone = {intent: model.plan(Ask(intent, None, SHOP)).to_calls() for intent in intents}
+    with ThreadPoolExecutor(4) as pool:
+        told = list(pool.map(lambda intent: (intent, model.plan(Ask(intent, None, SHOP)).to_calls()), intents * 6))
+    assert all(calls == alone[intent] for intent, calls in told)

@@ -92,11 +92,11 @@ def _common(one: Sequence[int], other: Sequence[int]) -> int:
 
 @dataclass
 class _Begun:
-    """The beginning of an answer: its tokens, what the model and the grammar make of them, what may follow."""
+    """The beginning of an answer: its tokens, the grammar after them, what the model makes of them."""
 
     tokens: list[int]
     matcher: LLMatcher
-    cache: Any
+    #: None where the answer is whole, and once what may follow is queued.
     logits: NDArray[np.float32] | None
     #: The log-probabilities of the free choices so far.
     chances: tuple[float, ...] = ()
@@ -109,6 +109,8 @@ class _Search:
     prompt: Sequence[int]
     most: int
     cached: int = 0
+    #: Keys and values of the prompt. Those of a beginning are made again at its turn: many would fill the memory.
+    known: Any = None
     number: Iterator[int] = field(default_factory=count)
     #: Beginnings, each with the token that it could go on with.
     open: list[tuple[float, int, _Begun, int, float]] = field(default_factory=list)
@@ -150,7 +152,7 @@ class Decoder:
         search = _Search(prompt, most)
         with self._turn:
             cache, search.cached = self.prefixes.take(prompt)
-            self._dive(search, self._begin(search, cache, self._matcher(grammar).deep_copy()))
+            self._dive(search, cache, self._matcher(grammar).deep_copy())
         while True:
             with self._turn:
                 answer = self._next(search)
@@ -158,11 +160,23 @@ class Decoder:
                 return
             yield answer
 
-    def _begin(self, search: _Search, cache: Any, matcher: LLMatcher) -> _Begun:
+    def _dive(self, search: _Search, cache: Any, matcher: LLMatcher) -> None:
+        """The greedy answer; the other choices are kept for later. PlanError when it is too long."""
         tokens = self._forced(matcher)
+        if len(tokens) > search.most:
+            raise self._too_long(search)
         logits = self.body.feed(cache, [*search.prompt[search.cached :], *tokens])
         self.prefixes.keep([*search.prompt, *tokens], cache)
-        return _Begun(tokens, matcher, cache, None if matcher.is_stopped() else logits)
+        search.known = self.body.view(cache, len(search.prompt))
+        begun: _Begun | None = _Begun(tokens, matcher, None if matcher.is_stopped() else logits)
+        while begun is not None:
+            choice = self._branch(search, begun, best_too=False)
+            if choice is None:
+                return
+            begun = self._grown(search, begun, *choice, cache)
+
+    def _too_long(self, search: _Search) -> PlanError:
+        return PlanError(f"the answer was cut off at {search.most} tokens; ask for fewer steps at once")
 
     def _next(self, search: _Search) -> Answer | None:
         """The likeliest whole answer that isn't told yet: none of the beginnings left can become a likelier one."""
@@ -179,45 +193,48 @@ class Decoder:
         confidence = math.exp(sum(chances) / len(chances)) if chances else 1.0
         return Answer(tokens, confidence, len(search.prompt), search.cached, math.exp(-cost))
 
-    def _dive(self, search: _Search, begun: _Begun) -> None:
-        """Go on greedily to the end, keeping the other choices for later."""
-        grown: _Begun | None = begun
-        while grown is not None:
-            begun = grown
-            if len(begun.tokens) > search.most:
-                raise PlanError(f"the answer was cut off at {search.most} tokens; ask for fewer steps at once")
-            choice = self._branch(search, begun, best_too=False)
-            grown = self._grown(search, begun, *choice) if choice else None
-
     def _branch(self, search: _Search, begun: _Begun, best_too: bool = True) -> tuple[int, float] | None:
-        """Queue what may follow, and say which is the likeliest; None where the answer is whole."""
+        """Queue what may follow, and say which is the likeliest; None where the answer is whole: that is noted."""
         if begun.logits is None:
-            heapq.heappush(search.whole, (-sum(begun.chances), next(search.number), begun.tokens, begun.chances))
+            self._note(search, begun.tokens, begun.chances)
             return None
         allowed, chances = self._choices(begun.logits, begun.matcher, first=not begun.tokens)
+        begun.logits = None
         order = np.argsort(-chances, kind="stable")[: _WIDTH if self.steps else 1]
         best = (int(allowed[order[0]]), float(chances[order[0]]))
         cost = -sum(begun.chances)
         for at in order if best_too else order[1:]:
-            if len(begun.tokens) <= search.most and chances[at] > -math.inf:
+            if chances[at] > -math.inf:
                 entry = (cost - float(chances[at]), next(search.number), begun, int(allowed[at]), float(chances[at]))
                 heapq.heappush(search.open, entry)
         return best
 
-    def _grown(self, search: _Search, begun: _Begun, token: int, chance: float) -> _Begun | None:
-        """A beginning, one choice and what that forces further. None where it is whole then: that is noted."""
-        free = begun.matcher.deep_copy()
+    def _note(self, search: _Search, tokens: list[int], chances: tuple[float, ...]) -> None:
+        heapq.heappush(search.whole, (-sum(chances), next(search.number), tokens, chances))
+
+    def _grown(self, search: _Search, begun: _Begun, token: int, chance: float, cache: Any = None) -> _Begun | None:
+        """A beginning, one choice and what that forces further; None where it is whole then, which is noted.
+
+        `cache` holds the beginning's keys and values, where they are at hand. What gets too long is dropped, or a
+        PlanError, if it is the greedy answer.
+        """
         chances = (*begun.chances, chance)
         if token in self.ends:
-            heapq.heappush(search.whole, (-sum(chances), next(search.number), begun.tokens, chances))
+            self._note(search, begun.tokens, chances)
             return None
+        free = begun.matcher.deep_copy()
         self._consume(free, [token])
         chunk = [token, *self._forced(free)]
-        grown = _Begun([*begun.tokens, *chunk], free, None, None, chances)
-        if not free.is_stopped():
-            grown.cache = self.body.view(begun.cache, len(search.prompt) + len(begun.tokens))
-            grown.logits = self.body.feed(grown.cache, chunk)
-        return grown
+        tokens = [*begun.tokens, *chunk]
+        if len(tokens) > search.most:
+            if cache is not None:
+                raise self._too_long(search)
+            return None
+        if free.is_stopped():
+            return _Begun(tokens, free, None, chances)
+        if cache is None:
+            cache, chunk = self.body.view(search.known, len(search.prompt)), tokens
+        return _Begun(tokens, free, self.body.feed(cache, chunk), chances)
 
     def _compiled(self, grammar: str) -> LLMatcher:
         matcher = LLMatcher(self._vocabulary, grammar, log_level=0)

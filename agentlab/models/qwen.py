@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from itertools import islice
@@ -53,6 +54,7 @@ class Qwen:
             config, ends, tokens = self._by_transformers()
         own = config.get("agentlab") or {}
         self.rendering = rendering or _rendering(self.path, own)
+        self._turn = threading.Lock()
         self._last: tuple[tuple[str, str], list[Answer], Iterator[Answer]] | None = None
         self._fits()
         #: The confidence below which a plan is asked about instead of run.
@@ -111,11 +113,14 @@ class Qwen:
 
     def _told(self, prompt: Prompt, number: int) -> Answer | None:
         """The answer of that rank, from 0; None where it isn't near the best. Kept for when the same is asked again."""
-        if self._last is None or self._last[0] != (prompt.text, prompt.grammar):
-            self._last = ((prompt.text, prompt.grammar), [], self.answers(prompt))
-        _, known, others = self._last
-        known += islice(others, max(0, number + 1 - len(known)))
-        return known[number] if number < len(known) and known[number].chance >= _NEAR * known[0].chance else None
+        with self._turn:
+            key = (prompt.text, prompt.grammar)
+            if self._last is None or self._last[0] != key:
+                answers = self.answers(prompt)
+                self._last = (key, [next(answers)], answers)
+            _, known, others = self._last
+            known += islice(others, max(0, number + 1 - len(known)))
+            return known[number] if number < len(known) and known[number].chance >= _NEAR * known[0].chance else None
 
     def answer(self, prompt: Prompt) -> Answer:
         """The tokens that the model answers to a prompt. PlanError: too many."""

@@ -27,6 +27,8 @@ from agentlab.sources.texts import FIRST_ROWS, texts_of
 
 #: How a source is looked at when it is registered: seconds after which no other resource is, columns.
 _FIRST_LOOK, _FIRST_COLUMNS = 5.0, 200
+#: So many rows are asked for where an API refuses `FIRST_ROWS`.
+_FEWER = 20
 
 
 def fetch(source: RestSource, action: Pull, root: Path, progress: Progress | None, pace: Pace) -> Fetched:
@@ -54,33 +56,35 @@ def describe(source: RestSource, name: str, root: Path) -> dict[str, dict[str, A
 def discovered(source: RestSource, root: Path) -> RestSource:
     """The source with the columns and texts of each resource's first rows, where the API answers.
 
-    Columns that it declares stay as they are.
+    Columns that it declares stay as they are, and are looked at last.
     """
     once = source.model_copy(update={"tries": 1, "timeout": min(source.timeout, _FIRST_LOOK)})
     end = time.monotonic() + _FIRST_LOOK
-    found = {
-        resource: _looked_at(once, doc, root) if time.monotonic() < end else doc
-        for resource, doc in source.resources.items()
-    }
+    found = dict(source.resources)
+    for resource, doc in sorted(found.items(), key=lambda item: item[1].schema_ is not None):
+        for most in (FIRST_ROWS, _FEWER):
+            if time.monotonic() < end and found[resource] is doc:
+                found[resource] = _looked_at(once, doc, root, most)
     return source.model_copy(update={"resources": found})
 
 
-def _looked_at(source: RestSource, resource: RestResource, root: Path) -> RestResource:
+def _looked_at(source: RestSource, resource: RestResource, root: Path, most: int) -> RestResource:
+    """The resource with what its first rows tell; the very same where they can't be had."""
     try:
-        columns, first = _sample(source, resource, "", root, FIRST_ROWS)
+        spool = _first(source, resource, "", root, most)
+        columns = dict(islice(spool.columns().values(), _FIRST_COLUMNS))
+        rows = pa.Table.from_batches(spool.batches(), spool.schema()).slice(0, FIRST_ROWS)
     except (AgentlabError, RecursionError, ValueError):
         return resource
-    seen = None if resource.schema_ else dict(islice(columns.items(), _FIRST_COLUMNS)) or None
-    return resource.model_copy(update={"seen": seen, "texts": texts_of(first)})
+    seen = None if resource.schema_ else columns or None
+    texts = [name for name, kind in columns.items() if kind == "text"]
+    return resource.model_copy(update={"seen": seen, "texts": texts_of(rows.select(texts))})
 
 
-def _sample(
-    source: RestSource, resource: RestResource, name: str, root: Path, most: int
-) -> tuple[dict[str, Any], pa.Table]:
-    """The columns of one page, and its rows."""
+def _first(source: RestSource, resource: RestResource, name: str, root: Path, most: int) -> Spool:
+    """One page."""
     with Caller(source, resource, name, root) as caller:
-        spool = _spooled(Course(caller, _query(resource, None, most), Pace(), 1), root, None)
-        return dict(spool.columns().values()), pa.Table.from_batches(spool.batches(), spool.schema())
+        return _spooled(Course(caller, _query(resource, None, most), Pace(), 1), root, None)
 
 
 def _described(source: RestSource, resource: RestResource, name: str, root: Path) -> dict[str, Any]:
@@ -89,8 +93,8 @@ def _described(source: RestSource, resource: RestResource, name: str, root: Path
     parameters = ("order", "since", "until", "limit")
     doc["parameters"] = {p: found for p in parameters if (found := getattr(resource, p)) is not None}
     try:
-        columns, rows = _sample(source, resource, name, root, resource.page_size)
-        return {**doc, "columns": columns, "sampled": rows.num_rows}
+        spool = _first(source, resource, name, root, resource.page_size)
+        return {**doc, "columns": dict(spool.columns().values()), "sampled": spool.rows}
     except AgentlabError as fault:
         return {**doc, "fault": str(fault)}
 
