@@ -172,7 +172,7 @@ class _Context:
         Unless the intent speaks of staging; what goes for good is never taken for something else.
         """
         named = arguments.get(field, "")
-        if named in self.brought and named not in self.here:
+        if named in self.brought and named not in {*self.here, *self.touched}:
             arguments[field] = self.brought[named]
         elif named in self.view.coming and named not in self.touched and "staging" not in self.said and name != "drop":
             bare = named.rpartition(".")[2].lower()
