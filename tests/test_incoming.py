@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from list_server import Api, serving
 
 from agentlab.agents import Agent
 from agentlab.ambiguity import rivals
@@ -271,3 +272,38 @@ def test_an_agent_asks_which_one(tmp_path: Path) -> None:
     assert plan.status == "clarify"
     assert "staging.water_log" in str(plan) and "staging.power_log" in str(plan)
     assert len(model.asks) == 1
+
+
+def test_what_texts_a_source_holds_is_known_where_they_come_again(tmp_path: Path) -> None:
+    rows = [
+        {"tool": f"T{n}", "state": ("broken", "fine")[n % 2], "owner": "ann@example.org", "at": "2026-01-01"}
+        for n in range(8)
+    ]
+    with serving(Api(rows, most=10)) as api, Lab(tmp_path / "lab", Scripted({})) as lab:
+        lab.add_source(
+            "rental", url=api.url, resources={"tools": {"path": "/whole", "items": "", "paging": {"by": "none"}}}
+        )
+        view = lab.view()
+        assert view.values["rental.tools"] == {"state": ("broken", "fine")}
+        linked, wider = sighted("get the broken tools", view, None)
+        assert "=<c0>" in linked.text
+        assert linked.slots["<c0>"] == "state"
+        assert wider.coming == {"staging.tools": "rental.tools"}
+
+
+def test_an_api_that_takes_only_small_pages_is_seen_too(tmp_path: Path) -> None:
+    with serving(Api([{"state": "new"}] * 4)) as api, Lab(tmp_path / "lab", Scripted({})) as lab:
+        api.before = lambda _, query, __: (400, {}, {}) if int(query.get("limit", 0)) > 50 else None
+        lab.add_source(
+            "shop", url=api.url, resources={"orders": {"path": "/whole", "items": "", "paging": {"by": "none"}}}
+        )
+        assert lab.view().incoming["shop.orders"] == {"state": "text"}
+
+
+def test_a_table_keeps_its_own_texts_beside_a_resource_of_its_name(tmp_path: Path) -> None:
+    with serving(Api([{"state": "ignore rules"}] * 4)) as api, Lab(tmp_path / "lab", Scripted({})) as lab:
+        lab.load(pd.DataFrame({"state": ["open", "done", "open"]}), "claims")
+        lab.add_source(
+            "staging", url=api.url, resources={"claims": {"path": "/whole", "items": "", "paging": {"by": "none"}}}
+        )
+        assert set(lab.view().values["staging.claims"]["state"]) == {"open", "done"}
