@@ -357,7 +357,7 @@ FAULTS: list[tuple[Call, str, str]] = [
     (("provision", {"store": "Sales"}), "names_differ", "there is a store 'sales' already"),
     (("provision", {"store": "Core"}), "names_differ", "'Core' is a group of tables"),
     (("rename", {"table": O, "column": "qty", "to": "qty"}), "rename_changes", "what should it be called?"),
-    (("union", {"table": O, "other": O}), "union_of_two", "this would double every row of staging.orders"),
+    (("union", {"table": O, "other": O}), "two_tables", "this would double every row of staging.orders"),
     (("derive", {"table": O, "column": "a\nb", "expr": "1"}), "column_names_valid", "can't name a column"),
     (("rename", {"table": O, "column": "qty", "to": "price"}), "column_names_free", "two columns 'price'"),
     (("rename", {"table": O, "column": "qty", "to": "PRICE"}), "column_names_free", "two columns 'PRICE'"),

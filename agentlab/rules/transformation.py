@@ -30,14 +30,18 @@ def columns_exist_in_other(action: Action, world: World) -> Iterator[str]:
         yield from missing((*action.on, *action.columns), other, f"in {action.other}")
 
 
-def union_of_two(action: Action, world: World) -> Iterator[str]:
-    """A table's rows aren't put below themselves.
+def two_tables(action: Action, world: World) -> Iterator[str]:
+    """A table's rows aren't put below or beside themselves.
 
-    >>> list(union_of_two(Union(table="staging.orders", other="staging.orders"), None))
+    >>> list(two_tables(Union(table="staging.orders", other="staging.orders"), None))
     ['this would double every row of staging.orders; which other table?']
+    >>> list(two_tables(Join(table="staging.orders", other="staging.orders", on=("id",)), None))
+    ['staging.orders would be joined with itself; which other table?']
     """
     if isinstance(action, Union) and action.other == action.table:
         yield f"this would double every row of {action.table}; which other table?"
+    if isinstance(action, Join) and action.other == action.table:
+        yield f"{action.table} would be joined with itself; which other table?"
 
 
 def columns_left(action: Action, world: World) -> Iterator[str]:
@@ -119,7 +123,7 @@ def _is(value: Scalar, kind: ColumnType) -> bool:
 #: In the order in which an action's problems are told.
 RULES: tuple[Rule, ...] = (
     Rule("mend", columns_exist_in_other),
-    Rule("mend", union_of_two),
+    Rule("mend", two_tables),
     Rule("mend", columns_left),
     Rule("mend", types_fit),
     Rule("mend", cast_types_fit),
