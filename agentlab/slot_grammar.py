@@ -113,6 +113,8 @@ def _terminals(linked: Linked, types: Mapping[str, Container[str]]) -> dict[str,
     spans = _spans(linked, linked.spans)
     if name := " | ".join([*linked.of("v"), *linked.of("w"), *spans]):
         rules["name"] = name
+        # A file's path names no snapshot.
+        rules["title"] = " | ".join([*_no_paths(linked, linked.of("v")), *linked.of("w"), *spans])
     rules["num"] = marks["n"]
     rules["date"] = marks["d"]
     rules["time"] = marks["h"]
@@ -161,9 +163,13 @@ def _spans(linked: Linked, telling: Container[str]) -> list[str]:
     return found
 
 
+def _no_paths(linked: Linked, slots: Iterable[str]) -> list[str]:
+    return [slot for slot in slots if not _PATH.search(linked.slots[slot])]
+
+
 def _new_names(linked: Linked, kind: str) -> list[str]:
     """What a new thing may be called: a text or words of the intent, but not merely what it is, or that it is new."""
-    slots = [*linked.of("v"), *linked.of("w")]
+    slots = [*_no_paths(linked, linked.of("v")), *linked.of("w")]
     empty = {kind, *_OF_ANY, *(_FORMATS if kind == "table" else ())}
     telling = [slot for slot in slots if canonical(linked.slots[slot]) not in empty]
     spans = _spans(linked, set(telling))
@@ -204,7 +210,7 @@ def _argument(field: str, info: FieldInfo, rules: dict[str, str]) -> str | None:
 _RULE_OF = {
     "table": "table", "source": "source", "resource": "resource", "query": "query", "store": "store",
     "column": "column", "new_column": "new_column", "new_table": "new_table", "new_store": "new_store", "value": "lit",
-    "file": "file", "new_file": "path", "location": "name", "snapshot": "snapshot", "new_snapshot": "name",
+    "file": "file", "new_file": "path", "location": "name", "snapshot": "snapshot", "new_snapshot": "title",
     "scheduled": "task", "zone": "zone", "other_column": "column",
 }  # fmt: skip
 

@@ -227,3 +227,12 @@ def test_without_a_number_in_the_intent_no_plan_has_one() -> None:
     prompt_text(linked, VIEW, None)
     rules = grammar(linked, None, VIEW.types())
     assert "num" not in [line.split(":")[0] for line in rules.splitlines()] and '" limit="' not in rules
+
+
+def test_a_path_names_neither_a_table_nor_a_snapshot(matcher) -> None:  # type: ignore[no-untyped-def]
+    linked = linked_in("snapshot the orders, then export them to out/orders.csv as csv")
+    rules = grammar(linked, None, VIEW.types())
+    path = next(slot for slot in linked.of("v") if linked.slots[slot] == "out/orders.csv")
+    assert matcher(rules, f"export: table=<t0> path={path}")
+    assert not matcher(rules, f"snapshot: name={path}")
+    assert not matcher(rules, f"dedupe: into={path}")
