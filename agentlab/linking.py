@@ -39,7 +39,7 @@ from agentlab.zones import ZONES, zone_of
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
 #: What is written with capitals inside, or after, and is one word: `kWh`, `pH`, VIPs.
 _WORD_OF_CAPITALS = re.compile(
-    r"[kKMG]Wh(?![a-z])|mAh(?![a-z])|(?<![A-Za-z])pH(?![a-z])|(?<![A-Za-z])[A-Z]{2,}(?=s(?![A-Za-z]))s"
+    r"[kKMG]Wh(?![a-z])|mAh(?![a-z])|(?<![A-Za-z])pH(?![a-z])|(?<![A-Za-z])[A-Z]{2,}s(?![A-Za-z])"
 )
 _MONTH = "(?:" + "|".join(sorted(MONTHS, key=len, reverse=True)) + r")\.?"
 #: "May", not "may": without a year only the capital tells the month from the verb.
@@ -542,9 +542,7 @@ def _longest(cut: list[Token], at: int, index: Index) -> tuple[int, list[Hit]]:
             # "Pull the orders" and "publish the orders and refresh them" are wishes, "the orders pull" is a task.
             joining = {t.text.lower() for t in cut[at : at + size]} & set(_JOINING)
             if words[:1] == ["pull"] or joining:
-                hits = [
-                    (k, n) for k, n in hits if k != "k" or (joining and joining <= {*re.findall("[a-z]+", n.lower())})
-                ]
+                hits = [(k, n) for k, n in hits if k != "k" or (joining and joining <= {*n.lower().split()})]
             if hits:
                 best = (size, hits)
         if token.kind == "quoted":

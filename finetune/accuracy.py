@@ -16,7 +16,7 @@ Each case runs in a fresh lab and is judged by `agentlab.evaluation` alone, one 
     p50, p95        milliseconds of planning, the planner's first plan left out
 
 Without its parts the offline model is `greedy` (without the search: one answer, its likeliest tokens), `once` (what can't
-run isn't planned otherwise) and `plain` (asking and refusing need no probability of their own, nor does acting).
+run isn't planned otherwise, nor what another agent seems to be asked) and `plain` (asking and refusing need no probability of their own, nor does acting).
 
 A cell is a share, its interval with 95% (Wilson 1927), and of how many cases. The lines by agent, the risk and the last
 line, which is JSON, are the offline model's, or the first planner's where it isn't among them.
